@@ -1,0 +1,138 @@
+"""What a figure file declares: everything a reader asks of one figure, as data.
+
+One file under `figures/<system>/` holds `FIGURE = Figure(...)`. The campaign expands it into points, the
+plots draw it, the claims judge it. Nothing here runs anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from systems.core.variant import Scalar
+
+Tier = Literal["smoke", "sim", "gpu", "paper"]
+Metric = Literal[
+    "normalized_latency_mean",  # s per output token, mean over requests
+    "normalized_latency_p95",
+    "latency_per_token_mean",  # s per (prompt + output) token
+    "slo_attainment",  # share of requests meeting both targets, failures count as misses
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Lengths and arrivals. `scale` divides both lengths (floor 1); `name` is a sampler or a file's format."""
+
+    name: Literal["sharegpt", "alpaca"]
+    scale: float = 8.0
+    arrivals: Literal["poisson", "gamma", "constant"] = "poisson"
+    cv: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line of a figure: a variant with its settings. `label` is the legend's text."""
+
+    name: str
+    label: str
+    variant: str
+    settings: dict[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """Targets as multiples of the measured decode iteration (smoke) and in seconds (the paper's own).
+
+    `normalized` is latency per output token, `ttft` the time to the first token (None: not part of it).
+    """
+
+    normalized: float
+    paper_normalized: float
+    ttft: float | None = None
+    paper_ttft: float | None = None
+    share: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One set of axes. Panels that differ only in `slo` share their points.
+
+    `paper` names data sets of `paper.yaml` by source ({"paper": "fig14_bs64_paper", "AE re-run": ...}).
+    `engine` overrides fields of EngineConfig (max_batch, device_pages, ...).
+    """
+
+    name: str
+    title: str
+    workload: Workload
+    slo: Slo
+    checkpoint: str = "t-opt-smoke"
+    engine: dict[str, Scalar] = field(default_factory=dict)
+    paper: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Loads as multiples of the capacity measured at start-up, trials (seeds), and seconds per point."""
+
+    loads: tuple[float, ...]
+    trials: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One sentence of a paper with a number.
+
+    `quantity` is compared between series `a` and `b` on `panel`; "throughput_at_slo" is the rate at which the
+    metric first crosses the SLO, by linear interpolation. `tolerance` is relative. `value` is the published
+    number; `points` are what the paper's own points should give, per source, where that differs.
+    """
+
+    id: str
+    section: str
+    wording: str
+    panel: str
+    a: str
+    b: str
+    value: float
+    source: str
+    tolerance: float
+    tolerance_reason: str
+    statistic: Literal["ratio", "order", "absolute", "shrinks"] = "ratio"
+    quantity: Literal["throughput_at_slo", "low_load_latency"] = "throughput_at_slo"
+    other_panel: str = ""
+    tiers: tuple[Tier, ...] = ("smoke", "sim", "gpu", "paper")
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of one paper. `minutes` per grid on two cores; `shares` names the figure whose points it draws."""
+
+    id: str
+    title: str
+    caption: str
+    metric: Metric
+    panels: tuple[Panel, ...]
+    series: tuple[Series, ...]
+    grids: dict[Literal["quick", "full"], Grid]
+    claims: tuple[Claim, ...]
+    hardware: str
+    minutes: dict[str, float]
+    limitations: tuple[str, ...]
+    y_label: str
+    x_label: str = "offered load (multiples of measured FCFS capacity)"
+    paper_x_label: str = "arrival rate (jobs/s)"
+    tiers: tuple[Tier, ...] = ("smoke",)
+    shares: str = ""
+
+    @property
+    def system(self) -> str:
+        """The paper's system: the folder the file is in."""
+        return self.id.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """`figure14`, without the system."""
+        return self.id.partition("/")[2]

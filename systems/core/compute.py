@@ -1,0 +1,38 @@
+"""The executor seam: what really runs (or makes up) a forward pass, with no idea of time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from systems.core.plan import Iteration, Transfer
+from systems.core.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one forward pass put out: parallel arrays of request ids and the token each got.
+
+    Requests of spans that emit come first, in span order, then the lane's decode members in batch order.
+    `failed` names requests whose computation failed (with the reason); they have no token.
+    """
+
+    requests: list[int]
+    tokens: list[int]
+    failed: tuple[tuple[int, str], ...] = ()
+
+
+class Compute(Protocol):
+    """Torch or synthetic compute. Keeps each lane's decode batch between iterations."""
+
+    def admit(self, request: Request) -> None:
+        """A request that iterations may name from now on."""
+
+    def forget(self, request: int) -> None:
+        """A request that no later iteration names. It is never in a running batch."""
+
+    def step(self, iteration: Iteration) -> Step:
+        """Run one forward pass and sample; members then have one more token each."""
+
+    def copy(self, transfer: Transfer) -> None:
+        """Copy the pages of a transfer, now, in this thread."""
