@@ -12,6 +12,10 @@ from typing import Literal
 from systems.core.variant import Scalar
 
 Tier = Literal["smoke", "sim", "gpu", "paper"]
+Color = Literal["vermillion", "blue", "green", "orange", "purple", "sky", "grey"]
+Marker = Literal["o", "s", "^", "D", "v", "P", "X"]
+Statistic = Literal["ratio", "order", "equal", "absolute", "shrinks"]
+GridName = Literal["quick", "full"]
 Metric = Literal[
     "normalized_latency_mean",  # s per output token, mean over requests
     "normalized_latency_p95",
@@ -32,12 +36,19 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line of a figure: a variant with its settings. `label` is the legend's text."""
+    """One line of a figure: a variant with its settings. `label` is the legend's text.
+
+    `engine` overrides fields of EngineConfig on top of the panel's. `name` is also the name of the series in
+    the published data sets. `color` and `marker` stay the same in every figure of a system.
+    """
 
     name: str
     label: str
     variant: str
     settings: dict[str, Scalar] = field(default_factory=dict)
+    engine: dict[str, Scalar] = field(default_factory=dict)
+    color: Color = "grey"
+    marker: Marker = "o"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,7 @@ class Slo:
 class Panel:
     """One set of axes. Panels that differ only in `slo` share their points.
 
-    `paper` names data sets of `paper.yaml` by source ({"paper": "fig14_bs64_paper", "AE re-run": ...}).
+    `paper` names data sets of `paper.yaml` by source ({"paper": "fig14_bs64_paper", "re-run": ...}).
     `engine` overrides fields of EngineConfig (max_batch, device_pages, ...).
     """
 
@@ -73,20 +84,33 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Loads as multiples of the capacity measured at start-up, trials (seeds), and seconds per point."""
+    """Loads as multiples of the capacity measured at start-up, trials (seeds), and seconds per point.
+
+    `panels` limits the grid to some panels, so that `quick` keeps within its time; empty means all of them.
+    """
 
     loads: tuple[float, ...]
     trials: int
     seconds: float
+    panels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """One sentence of a paper with a number.
 
-    `quantity` is compared between series `a` and `b` on `panel`; "throughput_at_slo" is the rate at which the
-    metric first crosses the SLO, by linear interpolation. `tolerance` is relative. `value` is the published
-    number; `points` are what the paper's own points should give, per source, where that differs.
+    `quantity` is compared between series `a` and `b` on `panel`: "throughput_at_slo" is the x at which the metric
+    first crosses the SLO, by linear interpolation; "low_load_latency" the metric averaged over x up to half of
+    where `b` crosses.
+
+    ratio     a / b lies within `tolerance` (relative) of `value`, or of [`value`, `value_high`]
+    order     a / b > 1
+    equal     a / b lies within `tolerance` of 1
+    shrinks   a / b on `panel` is larger than a / b on `other_panel`
+    absolute  `quantity` of `a` lies within `tolerance` of `value`; never judged at tier smoke
+
+    `source` says where `value` was published. `tiers` are those on which the claim can be tested, and `untested`
+    says why not on the others. `note` records where the paper contradicts itself.
     """
 
     id: str
@@ -99,16 +123,22 @@ class Claim:
     source: str
     tolerance: float
     tolerance_reason: str
-    statistic: Literal["ratio", "order", "absolute", "shrinks"] = "ratio"
+    statistic: Statistic = "ratio"
     quantity: Literal["throughput_at_slo", "low_load_latency"] = "throughput_at_slo"
+    value_high: float | None = None
     other_panel: str = ""
     tiers: tuple[Tier, ...] = ("smoke", "sim", "gpu", "paper")
+    untested: str = ""
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure of one paper. `minutes` per grid on two cores; `shares` names the figure whose points it draws."""
+    """One figure of one paper. `shares` names the figure whose points it draws.
+
+    `minutes` per grid on two cores, as measured (None: not measured yet). `y_unit` is what one unit of the drawn
+    axis is worth in the metric's own unit (1e-3: milliseconds), for our axes only; the paper's stay in its unit.
+    """
 
     id: str
     title: str
@@ -116,12 +146,14 @@ class Figure:
     metric: Metric
     panels: tuple[Panel, ...]
     series: tuple[Series, ...]
-    grids: dict[Literal["quick", "full"], Grid]
+    grids: dict[GridName, Grid]
     claims: tuple[Claim, ...]
     hardware: str
-    minutes: dict[str, float]
+    minutes: dict[GridName, float | None]
     limitations: tuple[str, ...]
     y_label: str
+    y_unit: float = 1e-3
+    paper_y_label: str = ""
     x_label: str = "offered load (multiples of measured FCFS capacity)"
     paper_x_label: str = "arrival rate (jobs/s)"
     tiers: tuple[Tier, ...] = ("smoke",)

@@ -11,6 +11,9 @@ class Row:
 
     `source` is "measured" or the name of a published data set. `valid` is false for a measurement that
     cannot be believed, with `why`; such a row is drawn hollow and counts towards no claim.
+
+    `slo` is what `value` is judged against, in the same unit: for a latency, the panel's multiple times the decode
+    iteration measured at calibration (seconds); for an attainment, the share that must be met. 0: not known.
     """
 
     panel: str
@@ -24,3 +27,4 @@ class Row:
     valid: bool = True
     why: str = ""
     source: str = "measured"
+    slo: float = 0.0
