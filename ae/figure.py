@@ -7,9 +7,10 @@ plots draw it, the claims judge it. Nothing here runs anything.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from systems.core.variant import Scalar
+if TYPE_CHECKING:
+    from systems.core.variant import Scalar
 
 Tier = Literal["smoke", "sim", "gpu", "paper"]
 Color = Literal["vermillion", "blue", "green", "orange", "purple", "sky", "grey"]
@@ -109,7 +110,8 @@ class Claim:
     shrinks   a / b on `panel` is larger than a / b on `other_panel`
     absolute  `quantity` of `a` lies within `tolerance` of `value`; never judged at tier smoke
 
-    `source` says where `value` was published. `tiers` are those on which the claim can be tested, and `untested`
+    `source` says where `value` was published. `data` is what the paper's own points give, where they contradict
+    its text: our measurements are judged against it, the paper's points against `value`. `tiers` are those on which the claim can be tested, and `untested`
     says why not on the others. `note` records where the paper contradicts itself.
     """
 
@@ -126,6 +128,7 @@ class Claim:
     statistic: Statistic = "ratio"
     quantity: Literal["throughput_at_slo", "low_load_latency"] = "throughput_at_slo"
     value_high: float | None = None
+    data: float | None = None
     other_panel: str = ""
     tiers: tuple[Tier, ...] = ("smoke", "sim", "gpu", "paper")
     untested: str = ""
@@ -137,7 +140,7 @@ class Figure:
     """One figure of one paper. `shares` names the figure whose points it draws.
 
     `minutes` per grid on two cores, as measured (None: not measured yet). `y_unit` is what one unit of the drawn
-    axis is worth in the metric's own unit (1e-3: milliseconds), for our axes only; the paper's stay in its unit.
+    axis is worth in the metric's own unit (1e-3: milliseconds), `paper_y_unit` the same for the paper's axes.
     """
 
     id: str
@@ -154,6 +157,7 @@ class Figure:
     y_label: str
     y_unit: float = 1e-3
     paper_y_label: str = ""
+    paper_y_unit: float = 1.0
     x_label: str = "offered load (multiples of measured FCFS capacity)"
     paper_x_label: str = "arrival rate (jobs/s)"
     tiers: tuple[Tier, ...] = ("smoke",)

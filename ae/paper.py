@@ -1,0 +1,131 @@
+"""The published points: `paper.yaml` beside the figure files, read into values.
+
+A data set keeps its own source, metric and threshold, so that two publications of one curve are never mixed.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
+
+from ae.table import Row
+from systems.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from ae.figure import Figure, Metric, Panel
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One published line: `x` in jobs/s, `y` in seconds or as a share, both as long as each other."""
+
+    series: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PaperSet:
+    """The curves of one plot from one source.
+
+    `at_slo` are crossings (series, jobs/s) read off directly where the curve cannot give them. `slo` replaces the
+    panel's threshold when it is not None.
+    """
+
+    name: str
+    metric: Metric
+    source: str
+    kind: str
+    curves: tuple[Curve, ...]
+    at_slo: tuple[tuple[str, float], ...] = ()
+    slo: float | None = None
+    note: str = ""
+
+    def crossing_of(self, series: str) -> float | None:
+        """Return the crossing read off directly for `series`, in jobs/s, if there is one."""
+        return dict(self.at_slo).get(series)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Every published data set of one system, and what its series are called in a legend."""
+
+    sets: tuple[PaperSet, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+    def find(self, name: str) -> PaperSet:
+        """Return the data set called `name`. Raises UsageError."""
+        for one in self.sets:
+            if one.name == name:
+                return one
+        raise UsageError(f"There is no published data set {name!r}.", f"Sets: {', '.join(s.name for s in self.sets)}.")
+
+    def label(self, series: str) -> str:
+        """Return the legend's text of a series that only the paper has."""
+        return dict(self.labels).get(series, series)
+
+    def of(self, panel: Panel) -> list[tuple[str, PaperSet]]:
+        """(source label, data set) of each publication of `panel`, in the order declared. Raises UsageError."""
+        return [(label, self.find(name)) for label, name in panel.paper.items()]
+
+
+def figures_root() -> Path:
+    """Return the folder of figure files: $AE_FIGURES, or `figures/` of this checkout."""
+    return Path(os.environ.get("AE_FIGURES") or Path(__file__).resolve().parent.parent / "figures")
+
+
+def for_figure(figure: Figure, root: Path | None = None) -> Published:
+    """Load what was published for the figure's system: nothing, if it has no `paper.yaml`."""
+    path = (root or figures_root()) / figure.system / "paper.yaml"
+    return load(path) if path.is_file() else Published()
+
+
+def load(path: Path) -> Published:
+    """Read one `paper.yaml`. Raises UsageError, naming the data set, when one is malformed."""
+    tree = cast("dict[str, Any]", yaml.safe_load(path.read_text()))
+    sets = tuple(_set(name, entry, path) for name, entry in tree.get("sets", {}).items())
+    return Published(sets, tuple(tree.get("labels", {}).items()))
+
+
+def _set(name: str, entry: dict[str, Any], path: Path) -> PaperSet:
+    unit = 0.01 if entry.get("unit") == "percent" else 1.0
+    try:
+        curves = tuple(_curve(series, c["x"], c["y"], unit) for series, c in entry.get("series", {}).items())
+        return PaperSet(
+            name=name,
+            metric=entry["metric"],
+            source=entry["source"],
+            kind=entry["kind"],
+            curves=curves,
+            at_slo=tuple((s, float(x)) for s, x in entry.get("at_slo", {}).items()),
+            slo=entry.get("slo"),
+            note=entry.get("note", "") or entry.get("superseded", ""),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"Data set {name!r} of {path} is malformed: {error}.", "Correct the file.") from error
+
+
+def _curve(series: str, x: list[float], y: list[float], unit: float) -> Curve:
+    if len(x) != len(y) or sorted(x) != x:
+        raise ValueError(f"{series} needs as many y as x, and x ascending")
+    return Curve(series, tuple(float(v) for v in x), tuple(v * unit for v in y))
+
+
+def rows(panel: Panel, label: str, published: PaperSet, slo: float) -> list[Row]:
+    """Turn the data set into table rows, one per published point; `source` is `label`, x and rate are jobs/s."""
+    return [
+        Row(panel.name, curve.series, x, x, 0, y, source=label, slo=slo)
+        for curve in published.curves
+        for x, y in zip(curve.x, curve.y, strict=True)
+    ]
+
+
+def threshold(figure: Figure, panel: Panel, published: PaperSet) -> float:
+    """Return what the paper's points are judged against: seconds, or the share that must be met."""
+    if published.slo is not None:
+        return published.slo
+    return panel.slo.share if figure.metric == "slo_attainment" else panel.slo.paper_normalized
