@@ -79,7 +79,7 @@ class Beam(NamedTuple):
 
 
 class Leap(NamedTuple):
-    """"If nothing else happens I would launch this again, each decode one token longer."
+    """ "If nothing else happens I would launch this again, each decode one token longer."
 
     At most `max_steps` steps, none starting at or after `stop_after` ns (None: no limit). An executor
     that really computes always does one step.

@@ -58,9 +58,7 @@ def systems() -> list[str]:
 
     import systems as package
 
-    return sorted(
-        m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg and m.name != "core"
-    )
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg and m.name != "core")
 
 
 def build(
@@ -72,8 +70,6 @@ def build(
     values = {**variant.settings, **(extra or {})}
     known = {f.name for f in fields(cls.Settings)}
     if unknown := sorted(set(values) - known):
-        raise UsageError(
-            f"{variant.id} has no setting {', '.join(unknown)}.", f"Settings: {', '.join(sorted(known))}."
-        )
+        raise UsageError(f"{variant.id} has no setting {', '.join(unknown)}.", f"Settings: {', '.join(sorted(known))}.")
     settings: Any = cls.Settings(**values)
     return cast("Policy", cls(limits, blocks, estimator, settings))

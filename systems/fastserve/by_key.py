@@ -1,0 +1,65 @@
+"""Policies whose order is one number: FCFS, fixed priority, and shortest remaining time first with an oracle.
+
+FastServe (NSDI'26), section 6.2 (FCFS) and Figure 16 (fixed priority by input length). SRPT is the upper bound
+that no real system reaches: it is told the output length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from systems.core.lane import Job
+from systems.core.memory.blocks import PagedBlocks
+from systems.core.plan import Iteration
+from systems.core.policy import Estimator, Limits
+from systems.fastserve.preemptive import KeepName, Preemptive
+
+
+class Fcfs(Preemptive):
+    """First come, first served, to completion: a later job never takes an earlier one's place."""
+
+    @dataclass(frozen=True, slots=True)
+    class Settings:
+        """`keep`: what happens to the KV of a job that must make room."""
+
+        keep: KeepName = "reactive"
+
+    def __init__(self, limits: Limits, blocks: PagedBlocks, estimator: Estimator, settings: Settings) -> None:
+        super().__init__(limits, blocks, estimator, settings.keep)
+
+    def key(self, job: Job) -> int:
+        """The job's place; smaller runs first."""
+        return job.arrived
+
+    def arrived(self, job: Job, now: int) -> None:
+        """Take its place."""
+        super().arrived(job, now)
+        self.place(job, (self.key(job), job.request))
+
+
+class FixedPriority(Fcfs):
+    """Shorter prompts first, whatever their output: bad when prompts are short and outputs long (Figure 16)."""
+
+    def key(self, job: Job) -> int:
+        """Input length."""
+        return job.prompt
+
+
+class SrptOracle(Fcfs):
+    """Shortest remaining processing time first; knows the output length."""
+
+    def key(self, job: Job) -> int:
+        """Ns of compute left, by the estimator: the prompt, unless it is computed, and one decode per token."""
+        assert job.output is not None, "an oracle policy is told the output length"
+        left = job.output - (job.known - job.prompt)
+        decode = self.estimator.decode(self.limits.max_batch, 0) // self.limits.max_batch
+        return left * decode + (self.estimator.prefill(job.todo) if job.todo > 1 else 0)
+
+    def ran(self, iteration: Iteration, elapsed: int, now: int) -> None:
+        """Jobs that ran have less left: update their places when others wait for one."""
+        super().ran(iteration, elapsed, now)
+        if len(self.jobs) > len(self.batch):
+            for job in self.batch.values():
+                if job.request in self.lane.members:
+                    self.lane.sync(job)
+                self.place(job, (self.key(job), job.request))

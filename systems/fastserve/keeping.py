@@ -1,0 +1,177 @@
+"""What happens to the KV of a preempted job: dropped and recomputed, or swapped out when its memory is needed.
+
+FastServe (NSDI'26), section 4.2 and Figure 17: `Recompute` and `Reactive` are the rejected alternatives (wasted
+work; swapping on the critical path), `Proactive` (proactive.py) is the paper's answer. A host pool that is full
+is no error: the last job in order is dropped and recomputed (the artifact asserts there and hangs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from systems.core.lane import Job
+from systems.core.memory.blocks import PagedBlocks, Where
+from systems.core.plan import Transfer
+from systems.core.policy import Limits
+
+Key = tuple[int, int]
+Moves = tuple[Transfer, ...]
+
+
+class Scheduling(Protocol):
+    """What a way of keeping needs to know and to do about the policy it serves."""
+
+    limits: Limits
+    blocks: PagedBlocks
+    jobs: dict[int, Job]
+    batch: dict[int, Job]
+    order: list[tuple[Key, int]]
+    changed: bool
+
+    def next_scheduled(self, job: Job, now: int) -> int:
+        """Estimated time until `job` runs again, in ns (only the order matters)."""
+
+    def lacking(self, job: Job) -> int:
+        """Device pages that `job` needs for its next iteration."""
+
+    def put_aside(self, job: Job, now: int) -> None:
+        """Take a live job out of the batch."""
+
+    def drop(self, job: Job, now: int) -> None:
+        """Give up the KV of a live job."""
+
+
+class Keeping:
+    """Makes room for the jobs that are first in order. `moving` counts transfers under way."""
+
+    def __init__(self, policy: Scheduling) -> None:
+        self.policy = policy
+        self.blocks = policy.blocks
+        self.now = 0
+        self.moving = 0
+
+    def arrived(self, job: Job, now: int) -> None:
+        """A new job (for the history that sizes a reserve)."""
+
+    def before_walk(self, now: int) -> None:
+        """A walk down the order begins."""
+        self.now = now
+
+    def wanted(self, job: Job) -> None:
+        """`job` would run but its KV is on the host."""
+
+    def make_room(self, job: Job, chosen: dict[int, Job]) -> bool:
+        """Whether the pages that `job` lacks could be freed at once."""
+        raise NotImplementedError  # pragma: no cover - every way of keeping answers it
+
+    def after_walk(self, chosen: dict[int, Job], now: int) -> tuple[Moves, bool]:
+        """Transfers to start, and whether the engine must hold until they are over."""
+        return (), False
+
+    def between(self, now: int) -> Moves:
+        """Transfers to start while the batch goes on unchanged."""
+        return ()
+
+    def force(self, first: Job) -> Moves:
+        """Make the first job ready by dropping the others, last in order first."""
+        for victim in list(self.residents(after=first)):
+            if self.policy.lacking(first) <= self.blocks.device_free:
+                break
+            self.policy.drop(victim, self.now)
+        if self.blocks.where(first.request) is Where.HOST:
+            return self.start(self.blocks.swap_in(first.request))
+        return ()
+
+    def residents(self, after: Job, without: dict[int, Job] | None = None) -> Iterator[Job]:
+        """Jobs on the device, last in order first, down to (not including) `after`."""
+        for _, request in reversed(self.policy.order):
+            if request == after.request:
+                return
+            if self.blocks.where(request) is Where.DEVICE and not (without and request in without):
+                yield self.policy.jobs[request]
+
+    def start(self, transfer: Transfer | None) -> Moves:
+        """Take note that `transfer` starts."""
+        if transfer is None:
+            return ()
+        self.moving += 1
+        self.policy.changed = True
+        return (transfer,)
+
+    def swap_out(self, job: Job) -> Moves:
+        """Start swapping `job` out; drop it when the host pool is full."""
+        if self.blocks.host_free < self.blocks.held(job.request):
+            self.policy.drop(job, self.now)
+            return ()
+        self.policy.put_aside(job, self.now)
+        return self.start(self.blocks.swap_out(job.request))
+
+
+class Recompute(Keeping):
+    """Kill the jobs that are last in order and redo their work later."""
+
+    def make_room(self, job: Job, chosen: dict[int, Job]) -> bool:
+        """Drop jobs behind `job`, last first, if that yields what it lacks."""
+        victims: list[Job] = []
+        short = self.policy.lacking(job) - self.blocks.device_free
+        for victim in self.residents(after=job, without=chosen):
+            if short <= 0:
+                break
+            victims.append(victim)
+            short -= self.blocks.held(victim.request)
+        if short > 0:
+            return False
+        for victim in victims:
+            self.policy.drop(victim, self.now)
+        return True
+
+
+class Reactive(Keeping):
+    """Swap when the chosen jobs need it, while the engine waits."""
+
+    def __init__(self, policy: Scheduling) -> None:
+        super().__init__(policy)
+        self._short: list[Job] = []
+        self._waited = False
+
+    def before_walk(self, now: int) -> None:
+        """Forget the last walk's shortage."""
+        super().before_walk(now)
+        self._short.clear()
+
+    def wanted(self, job: Job) -> None:
+        """Bring `job` back before the next iteration."""
+        if len(self._short) < self.policy.limits.max_batch:
+            self._short.append(job)
+
+    def make_room(self, job: Job, chosen: dict[int, Job]) -> bool:
+        """Never at once; note the shortage."""
+        self.wanted(job)
+        return False
+
+    def after_walk(self, chosen: dict[int, Job], now: int) -> tuple[Moves, bool]:
+        """Swap jobs out from the end of the order for those that are short, then those in; hold meanwhile.
+
+        One round of waiting per iteration: a changing order cannot starve the engine.
+        """
+        if self.moving:
+            return (), True
+        if self._short and not (self._waited and chosen):
+            open_places = self.policy.limits.max_batch - len(chosen)
+            moves = tuple(move for job in self._short[:open_places] for move in self._for(job, chosen))
+            if moves:
+                self._waited = True
+                return moves, True
+        self._waited = False
+        return (), False
+
+    def _for(self, job: Job, chosen: dict[int, Job]) -> Iterator[Transfer]:
+        lacking = self.policy.lacking(job) - self.blocks.device_free - self.blocks.leaving
+        for victim in self.residents(after=job, without=chosen):
+            if lacking <= 0:
+                break
+            lacking -= self.blocks.held(victim.request)
+            yield from self.swap_out(victim)
+        if self.blocks.where(job.request) is Where.HOST:
+            yield from self.start(self.blocks.swap_in(job.request))

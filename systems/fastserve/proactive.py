@@ -1,0 +1,105 @@
+"""Proactive swapping: copies overlap with compute, ordered by the estimated next scheduled time (ENST).
+
+FastServe (NSDI'26), section 4.2: swap out the job with the largest ENST, swap in the one with the smallest, and
+keep some pages idle for a burst of new jobs. The size of that reserve comes from the arrival history: here the
+pages that the prompts of the last `window` ns asked for, at most a quarter of the pool.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from systems.core.lane import Job
+from systems.core.memory.blocks import Where
+from systems.core.plan import Transfer
+from systems.fastserve.keeping import Keeping, Moves, Scheduling
+
+
+class Proactive(Keeping):
+    """Keeps a reserve free and brings back, in the background, the jobs that will run soonest."""
+
+    window = 300_000_000  # ns of arrival history that size the reserve
+
+    def __init__(self, policy: Scheduling) -> None:
+        super().__init__(policy)
+        self._history: deque[tuple[int, int]] = deque()
+        self._asked = 0
+        self._short: Job | None = None
+
+    def arrived(self, job: Job, now: int) -> None:
+        """Add a prompt's pages to the history."""
+        pages = self.blocks.pages_for(job.prompt)
+        self._history.append((now, pages))
+        self._asked += pages
+
+    def reserve(self, now: int) -> int:
+        """Pages to keep idle for new jobs."""
+        while self._history and self._history[0][0] < now - self.window:
+            self._asked -= self._history.popleft()[1]
+        return min(self._asked, self.blocks.device_pages // 4)
+
+    def before_walk(self, now: int) -> None:
+        """Forget the last walk's shortage."""
+        super().before_walk(now)
+        self._short = None
+
+    def wanted(self, job: Job) -> None:
+        """Note the first job that is not ready; others run meanwhile."""
+        if self._short is None:
+            self._short = job
+
+    def make_room(self, job: Job, chosen: dict[int, Job]) -> bool:
+        """Never at once."""
+        self.wanted(job)
+        return False
+
+    def between(self, now: int) -> Moves:
+        """Refill the reserve if it was used; nothing else changes while the batch goes on."""
+        if self.blocks.device_free + self.blocks.leaving >= self.reserve(now):
+            return ()
+        return self._out(self.policy.batch, now)
+
+    def after_walk(self, chosen: dict[int, Job], now: int) -> tuple[Moves, bool]:
+        """Swap out the largest ENST for the reserve and the first short job, swap in the smallest; never hold."""
+        return (*self._out(chosen, now), *self._in(chosen, now)), False
+
+    def _out(self, chosen: dict[int, Job], now: int) -> Moves:
+        short = self._short
+        lacking = (self.policy.lacking(short) if short else 0) - self.blocks.device_free - self.blocks.leaving
+        spare = lacking + self.reserve(now)
+        if spare <= 0:
+            return ()
+        moves: list[Transfer] = []
+        for victim in self._by_enst(Where.DEVICE, chosen, now, largest=True):
+            held = self.blocks.held(victim.request)
+            # a full host pool costs a job its work: worth it for a job that waits, not for the reserve
+            if victim is not short and (lacking > 0 or (spare > 0 and held <= self.blocks.host_free)):
+                moves.extend(self.swap_out(victim))
+                lacking -= held
+                spare -= held
+        return tuple(moves)
+
+    def _in(self, chosen: dict[int, Job], now: int) -> Moves:
+        """Bring jobs back, the soonest first; not at the cost of the reserve unless nothing else could run.
+
+        Another reserve is left for jobs that nobody waits for yet, or they would go back and forth.
+        """
+        reserve = self.reserve(now) if chosen else 0
+        spare = self.blocks.device_free - reserve
+        moves: list[Transfer] = []
+        for job in self._by_enst(Where.HOST, chosen, now, largest=False) if spare > 0 else ():
+            spare -= self.blocks.held(job.request)
+            if spare < (0 if job is self._short else reserve):
+                break
+            moves.extend(self.start(self.blocks.swap_in(job.request)))
+        return tuple(moves)
+
+    def _by_enst(self, where: Where, chosen: dict[int, Job], now: int, *, largest: bool) -> list[Job]:
+        policy = self.policy
+        found = [
+            (policy.next_scheduled(policy.jobs[request], now), place, request)
+            for place, (_, request) in enumerate(policy.order)
+            if request not in chosen and self.blocks.where(request) is where
+        ]
+        found.sort(reverse=largest)
+        return [policy.jobs[request] for _, _, request in found]
