@@ -95,19 +95,19 @@ def measured(records: Iterable[Record], window: Window | None = None) -> list[Re
 
 
 def slo_attainment(records: Iterable[Record], targets: Targets, since: Since = "scheduled") -> float:
-    """Requests that meet all targets / all requests; failed and cancelled ones are misses. NaN for no request."""
+    """Divide requests that meet all targets by all requests; failed and cancelled ones are misses. NaN for no request."""
     kept = measured(records)
     return sum(meets(r, targets, since) for r in kept) / len(kept) if kept else float("nan")
 
 
 def goodput(records: Sequence[Record], targets: Targets, window: Window | None = None) -> float:
-    """Requests that meet all targets / seconds of the window."""
+    """Divide requests that meet all targets by the seconds of the window."""
     kept = measured(records, window)
     return sum(meets(r, targets) for r in kept) / _seconds(kept, window) if kept else 0.0
 
 
 def percentile(values: Sequence[float] | NDArray[np.float64], q: float) -> float | None:
-    """The q-th percentile (linear interpolation). None without values, and from 99 on below 1,000 of them."""
+    """Take the q-th percentile (linear interpolation). None without values, and from 99 on below 1,000 of them."""
     if len(values) == 0 or (q >= 99 and len(values) < P99_SAMPLES):
         return None
     return float(np.percentile(values, q))
@@ -222,7 +222,7 @@ def shared(records: Iterable[Record]) -> float:
 
 
 def metric(name: Metric, records: Sequence[Record], slo: Targets | None = None, since: Since = "scheduled") -> float:
-    """The value of a figure's metric over all measured requests. NaN when no request defines it.
+    """Compute a figure's metric over all measured requests. NaN when no request defines it.
 
     A mean runs over the requests that ended well; how many did not is the verdict's business.
     """

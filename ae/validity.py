@@ -54,7 +54,7 @@ class Verdict:
         return "; ".join(f"{c.code}: {c.found}, wanted {c.wanted}. {c.remedy}" for c in self.checks if not c.ok)
 
     def to_json(self) -> str:
-        """The contents of `verdict.json`."""
+        """Write the contents of `verdict.json`."""
         return json.dumps({"valid": self.valid, "checks": [asdict(c) for c in self.checks]}, indent=1)
 
     @classmethod
@@ -70,7 +70,7 @@ class Verdict:
 
 
 def judge(records: Iterable[Record], facts: Facts | None = None, *, statistic: str = "mean") -> Verdict:
-    """The verdict on one measurement, or on the pooled trials of one point.
+    """Give the verdict on one measurement, or on the pooled trials of one point.
 
     `facts` are the client's own (None for a simulation, which has no client to doubt). `statistic` is what will be
     read off: "mean", "p95" or "p99".

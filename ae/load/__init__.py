@@ -1,0 +1,1 @@
+"""Workloads, schedules and the load generator."""

@@ -67,7 +67,8 @@ def _gaps(process: Arrivals, rng: np.random.Generator, n: int) -> Floats:
     if process.kind == "poisson":
         return rng.standard_exponential(n)
     shape = 1 / process.cv**2
-    return rng.standard_gamma(shape, n) / shape
+    gaps: Floats = rng.standard_gamma(shape, n) / shape
+    return gaps
 
 
 def _replay(process: Arrivals, rate: float, n: int | None, seconds: float | None) -> Floats:
@@ -79,4 +80,5 @@ def _replay(process: Arrivals, rate: float, n: int | None, seconds: float | None
         at = at * ((len(at) - 1) / at[-1] / rate)
     if n is not None and n > len(at):
         raise UsageError(f"The trace has {len(at)} arrivals, {n} were asked for.", "Ask for fewer.")
-    return at[:n] if n is not None else at[at < (seconds or 0.0)]
+    kept: Floats = at[:n] if n is not None else at[at < (seconds or 0.0)]
+    return kept

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import gc
 import itertools
+import os
 import signal
 import sys
 import time
@@ -159,11 +160,11 @@ class Answer:
         self.tokens: list[Tokens] = []
 
     def fail(self, error: str) -> None:
-        """The request failed; what came before stays recorded."""
+        """Mark the request failed; what came before stays recorded."""
         self.status, self.error = "failed", error
 
     def record(self, now: float) -> Record:
-        """The record of a request that is over at `now`, or was over when its last event came."""
+        """Make the record of a request that is over at `now`, or was over when its last event came."""
         p = self.planned
         return Record(
             id=p.id,
@@ -252,7 +253,7 @@ async def _until_signal(settings: Settings, *, watch: bool) -> str:
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, task.cancel)
     if watch:
-        loop.add_reader(sys.stdin.fileno(), lambda: sys.stdin.buffer.read1() or task.cancel())
+        loop.add_reader(0, lambda: os.read(0, 4096) or task.cancel())
     return await run(settings)
 
 

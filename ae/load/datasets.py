@@ -11,14 +11,17 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ae.load.workload import VLLM_FILTER, Filter, Lengths
 from systems.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 Tokenize = Callable[[str], Sequence[int]]
 
@@ -32,7 +35,7 @@ class Log:
 
 
 def sharegpt(path: Path, tokenize: Tokenize, keep: Filter = VLLM_FILTER) -> Log:
-    """The JSON list of conversations: turn 1 is the prompt, turn 2 the answer, whoever speaks (vLLM's rule).
+    """Read the JSON list of conversations: turn 1 is the prompt, turn 2 the answer, whoever speaks (vLLM's rule).
 
     Conversations of fewer than two turns and pairs that `keep` refuses are dropped.
     """
@@ -42,25 +45,25 @@ def sharegpt(path: Path, tokenize: Tokenize, keep: Filter = VLLM_FILTER) -> Log:
 
 
 def alpaca(path: Path, tokenize: Tokenize, keep: Filter = VLLM_FILTER) -> Log:
-    """The JSON list of instructions: instruction and input end to end are the prompt (FastServe's rule)."""
+    """Read the JSON list of instructions: instruction and input end to end are the prompt (FastServe's rule)."""
     texts = [(row["instruction"] + row.get("input", ""), row["output"]) for row in _json(path)]
     return _tokenized(path, texts, tokenize, keep)
 
 
 def azure(path: Path) -> Log:
-    """The CSV `TIMESTAMP,ContextTokens,GeneratedTokens` of the Azure LLM inference traces."""
+    """Read the CSV `TIMESTAMP,ContextTokens,GeneratedTokens` of the Azure LLM inference traces."""
     rows = _csv(path)
     return _log(path, [(_iso(r["TIMESTAMP"]), int(r["ContextTokens"]), int(r["GeneratedTokens"])) for r in rows])
 
 
 def burstgpt(path: Path) -> Log:
-    """BurstGPT's CSV (`Timestamp` in seconds, `Request tokens`, `Response tokens`); failed rows (0 tokens) dropped."""
+    """Read BurstGPT's CSV (`Timestamp` in seconds, `Request tokens`, `Response tokens`); failed rows (0 tokens) dropped."""
     rows = ((float(r["Timestamp"]), int(r["Request tokens"]), int(r["Response tokens"])) for r in _csv(path))
     return _log(path, [row for row in rows if row[2] > 0])
 
 
 def mooncake(path: Path) -> Log:
-    """Mooncake's JSONL: `timestamp` in ms, `input_length`, `output_length`."""
+    """Read Mooncake's JSONL: `timestamp` in ms, `input_length`, `output_length`."""
     rows = [json.loads(line) for line in _text(path).splitlines() if line.strip()]
     return _log(path, [(r["timestamp"] / 1000, r["input_length"], r["output_length"]) for r in rows])
 

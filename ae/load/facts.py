@@ -10,10 +10,10 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
-from ae.metrics import Spread, Summary
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ae.metrics import Spread, Summary
 
 Mode = Literal["open", "closed"]
 SCHEMA = 1

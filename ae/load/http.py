@@ -24,7 +24,7 @@ KEEP_ALIVE = 4.0
 
 
 def session(timeout: float) -> aiohttp.ClientSession:
-    """A session with a keep-alive pool without a limit; `timeout` seconds for a whole answer."""
+    """Open a session with a keep-alive pool without a limit; `timeout` seconds for a whole answer."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -40,7 +40,7 @@ def session(timeout: float) -> aiohttp.ClientSession:
 
 
 def body(model: str, prompt: Sequence[int], output: int, options: Sequence[str]) -> bytes:
-    """A greedy streaming completion of exactly `output` tokens, with the `options` of `OPTIONS` that are named."""
+    """Ask for a greedy streaming completion of exactly `output` tokens, with the `options` of `OPTIONS` that are named."""
     fields: dict[str, Any] = {
         "model": model,
         "prompt": list(prompt),
@@ -57,7 +57,7 @@ def body(model: str, prompt: Sequence[int], output: int, options: Sequence[str])
 
 
 async def first_model(web: aiohttp.ClientSession, url: str) -> str:
-    """The id of the first model that `url` serves. Raises ServerFailed."""
+    """Ask for the id of the first model that `url` serves. Raises ServerFailed."""
     try:
         async with web.get(f"{url}/v1/models") as response:
             answer = await response.json(content_type=None)
@@ -70,7 +70,7 @@ async def first_model(web: aiohttp.ClientSession, url: str) -> str:
 
 
 async def accepted(web: aiohttp.ClientSession, url: str, model: str, planned: Planned) -> tuple[str, ...]:
-    """The options that the server accepts, found by asking for a few tokens. Raises ServerFailed.
+    """Find the options that the server accepts by asking for a few tokens. Raises ServerFailed.
 
     A server may accept a field and ignore it; usage on the first event is what proves `continuous_usage_stats`.
     """
@@ -101,7 +101,7 @@ async def _ask(web: aiohttp.ClientSession, url: str, data: bytes) -> tuple[int, 
 
 
 async def reason(response: aiohttp.ClientResponse) -> str:
-    """What a refused request's body says, short."""
+    """Say in short what a refused request's body says."""
     text = await response.text(errors="replace")
     try:
         return error_text(json.loads(text))

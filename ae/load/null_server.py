@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -54,7 +55,7 @@ class Live:
 
 
 def chunk(data: bytes) -> bytes:
-    """`data` as one chunk of a chunked body."""
+    """Frame `data` as one chunk of a chunked body."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
@@ -193,7 +194,7 @@ async def serve(behaviour: Behaviour, port: int, *, watch: bool) -> None:
     sys.stdout.flush()
     work = asyncio.create_task(state.run())
     if watch:
-        loop.add_reader(sys.stdin.fileno(), lambda: sys.stdin.buffer.read1() or work.cancel())
+        loop.add_reader(0, lambda: os.read(0, 4096) or work.cancel())
     await work
 
 

@@ -124,13 +124,13 @@ class Load:
 
 
 def draw(workload: Workload, load: Load, *, independent: bool = False) -> Schedule:
-    """The schedule of a figure's workload. Raises UsageError."""
+    """Draw the schedule of a figure's workload. Raises UsageError."""
     source = drawn(workload.name, scale=workload.scale, independent=independent)
     return build(source, Arrivals(workload.arrivals, workload.cv), load)
 
 
 def build(source: Source, process: Arrivals, load: Load) -> Schedule:
-    """The schedule of any source of lengths and any arrival process. Raises UsageError."""
+    """Draw the schedule of any source of lengths and any arrival process. Raises UsageError."""
     if load.vocab <= load.reserved:
         raise UsageError(f"A vocabulary of {load.vocab} has no ids above the {load.reserved} reserved ones.")
     at = times(process, load.rate, _rng(load, Purpose.ARRIVALS), n=load.requests, seconds=load.seconds)

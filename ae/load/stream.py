@@ -83,6 +83,6 @@ class Stream:
 
 
 def error_text(answer: object) -> str:
-    """The message inside an OpenAI-style error object, in whatever of its usual places it is."""
+    """Find the message inside an OpenAI-style error object, in whatever of its usual places it is."""
     error = answer.get("error", answer) if isinstance(answer, dict) else answer
     return str(error.get("message", error) if isinstance(error, dict) else error)[:300]

@@ -50,7 +50,7 @@ class Lengths:
         return Lengths(_shrink(self.prompt, scale), _shrink(self.output, scale))
 
     def take(self, which: NDArray[Any]) -> Lengths:
-        """The pairs selected by an index array or a mask."""
+        """Select pairs by an index array or a mask."""
         return Lengths(self.prompt[which], self.output[which])
 
 
@@ -68,7 +68,7 @@ class Filter:
     total_max: int = 1 << 40
 
     def keeps(self, pairs: Lengths) -> NDArray[np.bool_]:
-        """A mask over `pairs`."""
+        """Return a mask over `pairs`."""
         return (
             (pairs.prompt >= self.prompt_min)
             & (pairs.output >= self.output_min)
@@ -122,18 +122,18 @@ def _data() -> dict[str, Any]:
 
 @cache
 def levels() -> tuple[float, ...]:
-    """The probabilities at which quantiles are published, 0 to 1."""
+    """Return the probabilities at which quantiles are published, 0 to 1."""
     return tuple(_data()["levels"])
 
 
 def names() -> list[str]:
-    """The workloads that can be drawn from published aggregates."""
+    """List the workloads that can be drawn from published aggregates."""
     return list(_data()["workloads"])
 
 
 @cache
 def published(name: str) -> Published:
-    """The aggregates of workload `name`. Raises UsageError."""
+    """Read the aggregates of workload `name`. Raises UsageError."""
     if name not in names():
         raise UsageError(f"There is no workload called {name!r}.", f"Workloads: {', '.join(names())}.")
     row = _data()["workloads"][name]
@@ -210,7 +210,7 @@ class Source(Protocol):
 
 
 def drawn(name: str, *, scale: float = 1.0, independent: bool = False) -> Source:
-    """A source of scaled pairs of the published workload `name`."""
+    """Make a source of scaled pairs of the published workload `name`."""
     workload = published(name)
 
     def source(n: int, limit: int, rng: np.random.Generator) -> Lengths:
@@ -221,7 +221,7 @@ def drawn(name: str, *, scale: float = 1.0, independent: bool = False) -> Source
 
 
 def fixed(prompt: int, output: int) -> Source:
-    """A source of equal requests. Raises UsageError when one does not fit."""
+    """Make a source of equal requests. Raises UsageError when one does not fit."""
 
     def source(n: int, limit: int, rng: np.random.Generator) -> Lengths:
         del rng
@@ -233,7 +233,7 @@ def fixed(prompt: int, output: int) -> Source:
 
 
 def pool(pairs: Lengths, *, scale: float = 1.0, in_order: bool = False) -> Source:
-    """A source that walks real pairs, shuffled once per seed (or `in_order`), and starts again when they run out."""
+    """Make a source that walks real pairs, shuffled once per seed (or `in_order`), and starts again when they run out."""
 
     def source(n: int, limit: int, rng: np.random.Generator) -> Lengths:
         small = pairs.scaled(scale)
