@@ -91,22 +91,22 @@ def combine(spans: Sequence[Span]) -> Estimate:
     return Estimate(mean, mean - half, mean + half, n)
 
 
-def crossing(rows: Sequence[Row], slo: float, *, falling: bool = False) -> Span:
-    """Find the x at which one curve first gets worse than `slo`, linear between the two points around it.
+def crossing(rows: Sequence[Row], *, falling: bool = False) -> Span:
+    """Find the x at which one curve first gets worse than its SLO, linear between the two points around it.
 
-    Worse is larger, or smaller when `falling` (an attainment). Invalid rows take no part; one that sits where the
-    crossing would be (between the two points, or beyond the last) leaves the answer `blocked` by its reason.
+    Worse is larger, or smaller when `falling` (an attainment). Every row is judged by its own `slo`, which must be
+    known. Invalid rows take no part; one that sits where the crossing would be (between the two points, or beyond
+    the last) leaves the answer `blocked` by its reason.
     """
     sign = -1.0 if falling else 1.0
-    points = sorted((r.x, sign * r.value) for r in rows if r.valid)
+    points = sorted((r.x, sign * r.value / r.slo) for r in rows if r.valid and r.slo > 0)
     if not points:
-        return Span(0.0, math.inf, next((r.why for r in rows), "") or "no valid point")
-    limit = sign * slo
-    if points[0][1] > limit:
+        return Span(0.0, math.inf, next((r.why for r in rows if r.why), "no valid point with a known SLO"))
+    if points[0][1] > sign:
         return Span(0.0, points[0][0], _blocker(rows, 0.0, points[0][0]))
     for (x0, y0), (x1, y1) in itertools.pairwise(points):
-        if y1 > limit:
-            x = x0 + (x1 - x0) * (limit - y0) / (y1 - y0)
+        if y1 > sign:
+            x = x0 + (x1 - x0) * (sign - y0) / (y1 - y0)
             return Span(x, x, _blocker(rows, x0, x1))
     return Span(points[-1][0], math.inf, _blocker(rows, points[-1][0], math.inf))
 

@@ -5,17 +5,18 @@ A data set keeps its own source, metric and threshold, so that two publications 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
+from ae import places
 from ae.table import Row
 from systems.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ae.figure import Figure, Metric, Panel
 
 
@@ -73,14 +74,9 @@ class Published:
         return [(label, self.find(name)) for label, name in panel.paper.items()]
 
 
-def figures_root() -> Path:
-    """Return the folder of figure files: $AE_FIGURES, or `figures/` of this checkout."""
-    return Path(os.environ.get("AE_FIGURES") or Path(__file__).resolve().parent.parent / "figures")
-
-
 def for_figure(figure: Figure, root: Path | None = None) -> Published:
-    """Load what was published for the figure's system: nothing, if it has no `paper.yaml`."""
-    path = (root or figures_root()) / figure.system / "paper.yaml"
+    """Load `paper.yaml` of the figure's system, under `root` or the figures folder; nothing if it has none."""
+    path = (root or places.figures()) / figure.system / "paper.yaml"
     return load(path) if path.is_file() else Published()
 
 

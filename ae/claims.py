@@ -1,0 +1,224 @@
+"""What the points say about each claim: met, direction only, not met, not testable here, invalid measurement.
+
+A claim is judged per trial and then over trials, never on averaged curves. The same rules judge the paper's own
+points, which come without trials and are taken as exact.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ae import paper
+from ae.curves import Estimate, Span, combine, crossing, low_load, trials
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ae.figure import Claim, Figure, Tier
+    from ae.paper import PaperSet, Published
+    from ae.table import Row
+
+Outcome = Literal["met", "direction only", "not met", "not testable here", "invalid measurement"]
+MIN_TRIALS = 3  # below this an interval says nothing, so neither does "met"
+MEASURED = "measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one series gave in one trial, behind a verdict: x at the SLO, or the latency at low load."""
+
+    panel: str
+    series: str
+    trial: int
+    found: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One claim on one source. `found` is the statistic (a ratio), `expected` what it is held against."""
+
+    claim: Claim
+    outcome: Outcome
+    source: str
+    found: Estimate | None
+    expected: str
+    reason: str
+    remedy: str = ""
+    sides: tuple[Side, ...] = ()
+
+    def line(self) -> str:
+        """Say it in one line of a terminal."""
+        found = "" if self.found is None else f"found {self.found}, "
+        return f"{self.outcome:19} {self.claim.id}: {found}{self.expected}; {self.reason}"
+
+
+def judge(figure: Figure, rows: Sequence[Row], tier: Tier) -> list[Verdict]:
+    """Judge every claim of `figure` on measured rows; rows of other sources are ignored."""
+    ours = [r for r in rows if r.source == MEASURED]
+    return [_judge_one(figure, claim, ours, tier) for claim in figure.claims]
+
+
+def judge_paper(figure: Figure, published: Published) -> list[Verdict]:
+    """Judge every claim on each data set published for its panel. Raises UsageError for an unknown set."""
+    verdicts = []
+    for claim in figure.claims:
+        panel = next(p for p in figure.panels if p.name == claim.panel)
+        for label, data in published.of(panel):
+            sides = _paper_sides(figure, claim, label, published)
+            verdicts.append(_verdict(claim, label, sides, confirmed=True) if sides else _absent(claim, label, data))
+        if not panel.paper:
+            reason = "nothing was published for this panel"
+            verdicts.append(Verdict(claim, "not testable here", "paper", None, expected(claim, "paper"), reason))
+    return verdicts
+
+
+def gains(claim: Claim, sides: Sequence[Side]) -> list[Span]:
+    """Return the claim's statistic of each trial that has all its sides: a / b, over the other panel's if it shrinks."""
+    found = []
+    for trial in sorted({s.trial for s in sides}):
+        of = {(s.panel, s.series): s.found for s in sides if s.trial == trial}
+        panels = [claim.panel, *([claim.other_panel] if claim.statistic == "shrinks" else [])]
+        if any((p, s) not in of for p in panels for s in (claim.a, claim.b)):
+            continue
+        each = [of[p, claim.a].over(of[p, claim.b]) for p in panels]
+        found.append(each[0] if len(each) == 1 else each[0].over(each[1]))
+    return found
+
+
+def sides_of(figure: Figure, claim: Claim, rows: Sequence[Row]) -> list[Side]:
+    """Return what `rows` give for both series of `claim`, on its panel (and the other one's), by trial."""
+    falling = figure.metric == "slo_attainment"
+    panels = [claim.panel, *([claim.other_panel] if claim.other_panel else [])]
+    lines = {(p, s): trials(rows, p, s) for p in panels for s in (claim.a, claim.b)}
+    at = {(p, s, t): crossing(r, falling=falling) for (p, s), by in lines.items() for t, r in by.items()}
+    if claim.quantity == "throughput_at_slo":
+        return [Side(p, s, t, span) for (p, s, t), span in at.items()]
+    halves = {(p, t): span.low / 2 for (p, s, t), span in at.items() if s == claim.b}
+    return [
+        Side(p, s, t, low_load(r, halves[p, t]))
+        for (p, s), by in lines.items()
+        for t, r in by.items()
+        if (p, t) in halves
+    ]
+
+
+def _paper_sides(figure: Figure, claim: Claim, label: str, published: Published) -> list[Side]:
+    sides: list[Side] = []
+    for panel in figure.panels:
+        if panel.name not in (claim.panel, claim.other_panel) or label not in panel.paper:
+            continue
+        data = published.find(panel.paper[label])
+        points = paper.rows(panel, label, data, paper.threshold(figure, panel, data))
+        sides += [s for s in sides_of(figure, claim, points) if s.panel == panel.name]
+        if claim.quantity == "throughput_at_slo":
+            read = [(s, data.crossing_of(s)) for s in (claim.a, claim.b)]
+            direct = [Side(panel.name, s, 0, Span(x, x)) for s, x in read if x is not None]
+            known = {(d.panel, d.series) for d in direct}
+            sides = [s for s in sides if (s.panel, s.series) not in known] + direct
+    return sides if gains(claim, sides) else []
+
+
+def _absent(claim: Claim, label: str, data: PaperSet) -> Verdict:
+    reason = f"{data.name} has no {claim.a} beside {claim.b}"
+    return Verdict(claim, "not testable here", label, None, expected(claim, label), reason)
+
+
+def _judge_one(figure: Figure, claim: Claim, rows: Sequence[Row], tier: Tier) -> Verdict:
+    why, remedy = _untestable(figure, claim, rows, tier)
+    if why:
+        return Verdict(claim, "not testable here", MEASURED, None, expected(claim, MEASURED), why, remedy)
+    sides = sides_of(figure, claim, rows)
+    return _verdict(claim, MEASURED, sides, confirmed=len(gains(claim, sides)) >= MIN_TRIALS, figure=figure)
+
+
+def _untestable(figure: Figure, claim: Claim, rows: Sequence[Row], tier: Tier) -> tuple[str, str]:
+    """Return why the claim cannot be judged here, and what would help; ("", "") when it can."""
+    if tier not in claim.tiers:
+        return claim.untested or f"not claimed at tier {tier}", ""
+    if claim.statistic == "absolute" and tier == "smoke":
+        return "absolute speed is never claimed for scaled-down models", ""
+    have = {(r.panel, r.series) for r in rows}
+    drawn = {s.name for s in figure.series} | {r.series for r in rows}
+    for panel in (claim.panel, *([claim.other_panel] if claim.other_panel else [])):
+        for series in (claim.a, claim.b):
+            if series not in drawn:
+                return claim.untested or f"{series} is not run by this harness", ""
+            if (panel, series) not in have:
+                quick = figure.grids.get("quick")
+                full = " --full" if quick and quick.panels and panel not in quick.panels else ""
+                return f"no points of {series} on panel {panel}", f"ae run {figure.id}{full}"
+    return "", ""
+
+
+def _verdict(
+    claim: Claim, source: str, sides: Sequence[Side], *, confirmed: bool, figure: Figure | None = None
+) -> Verdict:
+    spans = gains(claim, sides)
+    more = f"ae run {figure.id} --full" if figure else ""
+    want = expected(claim, source)
+    if blocked := next((s.found.blocked for s in sides if s.found.blocked), ""):
+        again = f"ae run {figure.id}" if figure else ""
+        return Verdict(claim, "invalid measurement", source, None, want, blocked, again, tuple(sides))
+    if not spans:
+        reason = "no trial has all its points yet"
+        return Verdict(claim, "not testable here", source, None, want, reason, more, tuple(sides))
+    found = combine(spans)
+    outcome, reason = _decide(claim, found, source, confirmed=confirmed)
+    needs_more = outcome in ("not testable here", "direction only") and not confirmed
+    return Verdict(claim, outcome, source, found, want, reason, more if needs_more else "", tuple(sides))
+
+
+def _decide(claim: Claim, found: Estimate, source: str, *, confirmed: bool) -> tuple[Outcome, str]:
+    """Apply the rules of the claim's statistic to an estimate that exists."""
+    few = "" if confirmed else f"{found.n} trial{'s' if found.n > 1 else ''}, {MIN_TRIALS} are needed to say more"
+    if claim.statistic in ("equal", "absolute"):
+        return _within_only(claim, found, source, few)
+    if found.high <= 1.0:
+        return "not met", "the other way round"
+    if found.low <= 1.0:
+        if found.value is None:
+            return "not testable here", "the curves do not cross the SLO within the loads that were run"
+        return "not met", "the interval includes 1: no difference can be told from noise"
+    if claim.statistic in ("order", "shrinks"):
+        return ("direction only", few) if few else ("met", "larger than 1")
+    if found.value is None:
+        return "direction only", "only a bound: a curve does not cross the SLO within the loads that were run"
+    off = _distance(claim, found.value, source)
+    if few:
+        return "direction only", few
+    return ("met", f"within {claim.tolerance:.0%}") if off == 0 else ("direction only", f"{off:+.0%} off")
+
+
+def _within_only(claim: Claim, found: Estimate, source: str, few: str) -> tuple[Outcome, str]:
+    if found.value is None:
+        return "not testable here", "known only as a bound"
+    off = _distance(claim, found.value, source)
+    if off:
+        return "not met", f"{off:+.0%} off"
+    return ("direction only", few) if few else ("met", f"within {claim.tolerance:.0%}")
+
+
+def _distance(claim: Claim, value: float, source: str) -> float:
+    """Return how far `value` is from what is expected, relative to it; 0 when within the tolerance."""
+    low, high = bounds(claim, source)
+    if low * (1 - claim.tolerance) <= value <= high * (1 + claim.tolerance):
+        return 0.0
+    return value / high - 1 if value > high else value / low - 1
+
+
+def bounds(claim: Claim, source: str) -> tuple[float, float]:
+    """Return the range a value is held against, before its tolerance: the text's, or the data's where data wins."""
+    if claim.data is not None and source == MEASURED:
+        return claim.data, claim.data
+    return claim.value, claim.value if claim.value_high is None else claim.value_high
+
+
+def expected(claim: Claim, source: str) -> str:
+    """Say what the statistic is held against."""
+    low, high = bounds(claim, source)
+    if claim.statistic in ("order", "shrinks"):
+        return "expected > 1" + ("" if math.isclose(low, 1.0) else f" (published {low:g})")
+    number = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return f"published {number} ± {claim.tolerance:.0%}"

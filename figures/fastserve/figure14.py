@@ -1,0 +1,146 @@
+"""FastServe, Figure 14: the gain of preemption with a larger batch limit, ShareGPT."""
+
+from ae.figure import Claim, Figure, Grid, Panel, Series, Slo, Workload
+from systems.core.variant import Scalar
+
+SHAREGPT = Workload("sharegpt", scale=8.0)
+SPREAD = "text, notebook and the authors' re-run differ by up to 14 %; here model, machine and lengths differ too"
+
+
+def engine(batch: int) -> dict[str, Scalar]:
+    """Give the batch limit and memory in proportion to it (7 pages a slot: figure11.py), so that only it changes."""
+    return {
+        "max_batch": batch,
+        "max_tokens": 256,
+        "max_model_len": 512,
+        "page_tokens": 16,
+        "device_pages": 7 * batch,
+        "host_pages": 35 * batch,
+        "link_bytes_per_s": 1e8,
+    }
+
+
+FIGURE = Figure(
+    id="fastserve/figure14",
+    title="FastServe Figure 14: the gain shrinks as the batch grows",
+    caption="Mean end-to-end latency per output token for batch limits 4, 16 and 32, standing for 16, 64 and 128.",
+    metric="normalized_latency_mean",
+    panels=(
+        Panel(
+            name="bs4",
+            title="batch limit 4 (paper: 16)",
+            workload=SHAREGPT,
+            slo=Slo(normalized=10.0, paper_normalized=0.3),
+            engine=engine(4),
+            paper={"paper": "fig11_opt13b_sharegpt_paper", "re-run": "fig11_opt13b_sharegpt_ae"},
+        ),
+        Panel(
+            name="bs16",
+            title="batch limit 16 (paper: 64)",
+            workload=SHAREGPT,
+            slo=Slo(normalized=10.0, paper_normalized=0.25),
+            engine=engine(16),
+            paper={"paper": "fig14_bs64_paper", "re-run": "fig14_bs64_ae"},
+        ),
+        Panel(
+            name="bs32",
+            title="batch limit 32 (paper: 128)",
+            workload=SHAREGPT,
+            slo=Slo(normalized=10.0, paper_normalized=0.25),
+            engine=engine(32),
+            paper={"paper": "fig14_bs128_paper", "re-run": "fig14_bs128_ae"},
+        ),
+    ),
+    series=(
+        Series("vllm", "vLLM-like", "vllm/alternating", color="blue", marker="s"),
+        Series("fcfs", "FastServe-FCFS", "fastserve/fcfs", color="orange", marker="^"),
+        Series("fastserve", "FastServe", "fastserve/skip-join", color="vermillion", marker="o"),
+    ),
+    grids={
+        "quick": Grid(loads=(0.8, 1.1, 1.5, 2.0), trials=1, seconds=1.5, panels=("bs4", "bs32")),
+        "full": Grid(loads=(0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 2.5), trials=3, seconds=8.0),
+    },
+    claims=(
+        Claim(
+            id="C4-bs16",
+            section="6.2, Fig. 11",
+            wording="With the small batch limit FastServe carries 2 to 4 times the load of FCFS on the same engine; "
+            "OPT-13B is the lower end.",
+            panel="bs4",
+            a="fastserve",
+            b="fcfs",
+            value=2.0,
+            source="text; notebook points give 2.03",
+            tolerance=0.25,
+            tolerance_reason="the authors' re-run gives 1.84; here model, machine and lengths differ too",
+        ),
+        Claim(
+            id="C8-bs64",
+            section="6.3, Fig. 14",
+            wording="With a batch limit of 64 FastServe still carries 1.43 times the load of vLLM.",
+            panel="bs16",
+            a="fastserve",
+            b="vllm",
+            value=1.43,
+            data=1.37,
+            source="text",
+            tolerance=0.25,
+            tolerance_reason=SPREAD,
+            note="The notebook's points give 1.37 at 0.25 s/token, the re-run's 1.27 at 0.2: the data wins.",
+        ),
+        Claim(
+            id="C8-bs128",
+            section="6.3, Fig. 14",
+            wording="With a batch limit of 128 FastServe still carries 1.51 times the load of vLLM.",
+            panel="bs32",
+            a="fastserve",
+            b="vllm",
+            value=1.51,
+            data=1.34,
+            source="text",
+            tolerance=0.25,
+            tolerance_reason=SPREAD,
+            note="In the text the gain grows from 1.43 to 1.51; in the notebook's points it falls from 1.37 to 1.34, "
+            "and against FCFS from 1.29 to 1.17: the data wins.",
+        ),
+        Claim(
+            id="C8-shrinks",
+            section="6.3, Fig. 14 against Fig. 11",
+            wording="The more requests fit into a batch, the less there is to preempt: the gain over FCFS shrinks.",
+            panel="bs4",
+            other_panel="bs32",
+            a="fastserve",
+            b="fcfs",
+            value=1.0,
+            source="notebook points: 2.03 at batch limit 16, 1.29 at 64, 1.17 at 128",
+            tolerance=0.0,
+            tolerance_reason="an order",
+            statistic="shrinks",
+        ),
+        Claim(
+            id="C8-shrinks-bs64",
+            section="6.3, Fig. 14 against Fig. 11",
+            wording="Already from 16 to 64 the gain over FCFS shrinks.",
+            panel="bs4",
+            other_panel="bs16",
+            a="fastserve",
+            b="fcfs",
+            value=1.0,
+            source="notebook points: 2.03 at batch limit 16, 1.29 at 64",
+            tolerance=0.0,
+            tolerance_reason="an order",
+            statistic="shrinks",
+        ),
+    ),
+    hardware="1x A100-40GB (AWS p4d.24xlarge), OPT-13B fp16, batch limits 64 and 128",
+    minutes={"quick": None, "full": None},
+    limitations=(
+        "Smoke: a 2-layer model with random weights, lengths / 8, batch limits / 4; only ratios compare.",
+        "Memory grows with the batch limit here, so that nothing else changes; the paper keeps one card.",
+        "The first panel's published points are Figure 11's; the paper has no panel for that batch limit here.",
+        "The re-run's axis ends at 0.25 s/token: its crossings are taken at 0.2, the paper's at 0.25 and 0.3.",
+        "vLLM-like is vLLM 0.6.1's scheduling on this engine, not vLLM: its absolute speed is not claimed.",
+    ),
+    y_label="mean normalized latency (ms per output token)",
+    paper_y_label="mean normalized latency (s per output token)",
+)

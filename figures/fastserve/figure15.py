@@ -1,0 +1,107 @@
+"""FastServe, Figure 15: a model with grouped-query attention (Llama-3-8B), ShareGPT and Alpaca."""
+
+from ae.figure import Claim, Figure, Grid, Panel, Series, Slo, Workload
+from systems.core.variant import Scalar
+
+# Grouped queries make KV small: one A100-40GB holds 310 mean ShareGPT requests of Llama-3-8B beside its weights.
+# Lengths / 8 and a batch limit of 4 for 16 make that 300 pages.
+ENGINE: dict[str, Scalar] = {
+    "max_batch": 4,
+    "max_tokens": 256,
+    "max_model_len": 512,
+    "page_tokens": 16,
+    "device_pages": 300,
+    "host_pages": 300,
+    "link_bytes_per_s": 1e8,
+}
+SLO = Slo(normalized=10.0, paper_normalized=0.25)
+
+FIGURE = Figure(
+    id="fastserve/figure15",
+    title="FastServe Figure 15: a model with grouped-query attention",
+    caption="Mean end-to-end latency per output token. A system carries the load at which its curve crosses the SLO.",
+    metric="normalized_latency_mean",
+    panels=(
+        Panel(
+            name="sharegpt",
+            title="ShareGPT",
+            workload=Workload("sharegpt", scale=8.0),
+            slo=SLO,
+            checkpoint="t-llama-smoke",
+            engine=ENGINE,
+            paper={"paper": "fig15a_llama3_8b_sharegpt_paper", "re-run": "fig15a_llama3_8b_sharegpt_ae"},
+        ),
+        Panel(
+            name="alpaca",
+            title="Alpaca",
+            workload=Workload("alpaca", scale=4.0),
+            slo=SLO,
+            checkpoint="t-llama-smoke",
+            engine=ENGINE,
+            paper={"paper": "fig15b_llama3_8b_alpaca_paper", "re-run": "fig15b_llama3_8b_alpaca_ae"},
+        ),
+    ),
+    series=(
+        Series("vllm", "vLLM-like", "vllm/alternating", color="blue", marker="s"),
+        Series("fcfs", "FastServe-FCFS", "fastserve/fcfs", color="orange", marker="^"),
+        Series("fastserve", "FastServe", "fastserve/skip-join", color="vermillion", marker="o"),
+    ),
+    grids={
+        "quick": Grid(loads=(0.8, 1.1, 1.5, 2.0), trials=1, seconds=2.0),
+        "full": Grid(loads=(0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 2.5), trials=3, seconds=8.0),
+    },
+    claims=(
+        Claim(
+            id="C9-sharegpt",
+            section="6.3, Fig. 15",
+            wording="With Llama-3-8B on ShareGPT FastServe carries 2.1 times the load of vLLM.",
+            panel="sharegpt",
+            a="fastserve",
+            b="vllm",
+            value=2.1,
+            data=1.56,
+            source="text",
+            tolerance=0.25,
+            tolerance_reason="notebook (1.56) and re-run (1.92) differ by 23 %",
+            note="The notebook's points give 1.56 at its threshold of 0.25 s/token, not 2.1: the data wins.",
+        ),
+        Claim(
+            id="C9-alpaca",
+            section="6.3, Fig. 15",
+            wording="With Llama-3-8B on Alpaca FastServe carries 3.0 times the load of vLLM.",
+            panel="alpaca",
+            a="fastserve",
+            b="vllm",
+            value=3.0,
+            data=1.9,
+            source="text",
+            tolerance=0.25,
+            tolerance_reason="as for ShareGPT",
+            note="The notebook gives 4.48, but interpolates vLLM between 1 and 10 jobs/s; the re-run has points between "
+            "and gives 1.9: the data that resolve the crossing win.",
+        ),
+        Claim(
+            id="C9-fcfs",
+            section="6.3, Fig. 15",
+            wording="FastServe also carries more than FCFS on the same engine.",
+            panel="sharegpt",
+            a="fastserve",
+            b="fcfs",
+            value=1.0,
+            source="curves; notebook points give 1.39, the re-run's 1.53",
+            tolerance=0.0,
+            tolerance_reason="an order",
+            statistic="order",
+        ),
+    ),
+    hardware="1x A100-40GB (AWS p4d.24xlarge), Llama-3-8B, batch limit 16",
+    minutes={"quick": None, "full": None},
+    limitations=(
+        "Smoke: 2 layers, 4 query heads and 1 KV head, random weights, ShareGPT lengths / 8, Alpaca lengths / 4.",
+        "Smoke: batch limit 4 for 16; loads and SLO are multiples of what is measured here; only ratios compare.",
+        "vLLM-like is vLLM 0.6.1's scheduling on this engine, not vLLM: its absolute speed is not claimed.",
+        "The artifact's Llama-3 profile was never published; ours is measured.",
+    ),
+    y_label="mean normalized latency (ms per output token)",
+    paper_y_label="mean normalized latency (s per output token)",
+)
