@@ -1,0 +1,149 @@
+"""Measures one point on a running server and leaves everything about it in an attempt folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ae import manifest, validity
+from ae.driver import Job, drive
+from ae.load.facts import Facts, from_line
+from ae.points import REQUEST_TIMEOUT, Point
+from ae.processes import tail
+from systems.core.errors import MeasurementInvalid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from ae.launch import Applied, Server
+    from ae.store import Attempt
+    from systems.core.record import Record
+
+_GRACE = 60.0  # seconds on top of a point's own time before its load generator counts as stuck
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a point belongs: tier, figure, the folder of pid files; and the retries that led here."""
+
+    tier: str
+    figure: str
+    pids: Path
+    retries: tuple[str, ...] = ()
+
+
+def measure(point: Point, server: Server | None, attempt: Attempt, place: Place) -> validity.Verdict:
+    """Run the point's schedule and write its folder, marker last. `server` is None for an external one.
+
+    Raises AeError when there is nothing to keep; the attempt then has no marker yet (see `give_up`).
+    """
+    started, begun = manifest.utc(), time.monotonic()
+    offset = _size(server.log) if server else 0
+    attempt.write("resolved.json", point.to_json())
+    point.schedule.write(attempt.path / "schedule.jsonl")
+    applied = server.applied() if server else None
+    try:
+        if server:
+            server.reset(attempt.path / "events.jsonl")
+            attempt.write("metrics_before.prom", server.metrics())
+        records = drive(
+            _job(point, server, attempt, place), alive=lambda: server is None or server.alive, limit=_limit(point)
+        )
+        if server:
+            attempt.write("metrics_after.prom", server.metrics())
+            server.reset(None)  # closes the event log
+    finally:
+        if server:
+            attempt.write("server.log", _from(server.log, offset))
+    attempt.adopt(attempt.temporary("requests.jsonl"), "requests.jsonl")
+    verdict = judge(records, _facts(attempt), applied)
+    attempt.write("verdict.json", verdict.to_json() + "\n")
+    attempt.write("manifest.json", _manifest(point, place, attempt, applied, started, begun).to_json())
+    attempt.finish("DONE", "valid" if verdict.valid else "invalid: " + verdict.why)
+    return verdict
+
+
+def give_up(attempt: Attempt, reason: str) -> None:
+    """Mark an attempt as failed, with its reason."""
+    attempt.finish("FAILED", reason)
+
+
+def judge(records: list[Record], facts: Facts, applied: Applied | None, statistic: str = "mean") -> validity.Verdict:
+    """The load generator's checks, and whether the server did what it was told."""
+    verdict = validity.judge(records, facts, statistic=statistic)
+    if applied is None:
+        return verdict
+    return validity.Verdict((*verdict.checks, applied_check(applied.mismatches)))
+
+
+def applied_check(mismatches: tuple[str, ...]) -> validity.Check:
+    """The check on the configuration that the server reads back."""
+    remedy = "" if not mismatches else "The server ignores a setting: fix the engine or take the setting out."
+    found = "; ".join(mismatches) or "all settings in effect"
+    return validity.Check("applied_config", not mismatches, found, "what was asked for", remedy)
+
+
+def read_facts(folder: Path) -> Facts:
+    """What the load generator said about itself in a finished attempt."""
+    return from_line((folder / "client.json").read_text().strip()).facts
+
+
+def _facts(attempt: Attempt) -> Facts:
+    lines = [line for line in tail(attempt.path / "client.log", 50).splitlines() if line.startswith("{")]
+    if not lines:
+        raise MeasurementInvalid("The load generator ended without its summary.", f"See {attempt.path}/client.log.")
+    attempt.write("client.json", lines[-1] + "\n")
+    return from_line(lines[-1]).facts
+
+
+def _job(point: Point, server: Server | None, attempt: Attempt, place: Place) -> Job:
+    return Job(
+        url=server.url if server else point.url,
+        schedule=attempt.path / "schedule.jsonl",
+        out=attempt.temporary("requests.jsonl"),
+        log=attempt.path / "client.log",
+        pids=place.pids,
+        timeout=REQUEST_TIMEOUT,
+    )
+
+
+def _limit(point: Point) -> float:
+    return point.slot.seconds + REQUEST_TIMEOUT + _GRACE
+
+
+def _manifest(
+    point: Point, place: Place, attempt: Attempt, applied: Applied | None, started: str, begun: float
+) -> manifest.Manifest:
+    commit, dirty = manifest.git()
+    compute = "external" if point.engine is None else "synthetic" if point.engine.model == "synthetic" else "torch"
+    return manifest.Manifest(
+        point=point.slot.readable,
+        figure=place.figure,
+        tier=place.tier,
+        executor="external" if point.engine is None else f"{compute}+wall",
+        started=started,
+        ended=manifest.utc(),
+        seconds=round(time.monotonic() - begun, 3),
+        attempt=attempt.number,
+        arrival_seed=point.seed,
+        engine_seed=point.engine.seed if point.engine else 0,
+        git_commit=commit,
+        git_dirty=dirty,
+        machine=manifest.this_machine(),
+        packages=manifest.packages(),
+        environment=manifest.environment(),
+        applied=json.loads(applied.text) if applied else {},
+        mismatches=applied.mismatches if applied else (),
+        retries=place.retries,
+    )
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _from(file: Path, offset: int) -> str:
+    with file.open("rb") as log:
+        log.seek(offset)
+        return log.read().decode(errors="replace")
