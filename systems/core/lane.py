@@ -93,9 +93,11 @@ class Lane:
             self._left[job.request] = None
 
     def ended(self, job: Job) -> None:
-        """Like `leave`, for a request that is over: the executor drops it by itself."""
-        self._remove(job)
+        """A request is over, member or not: the executor drops it by itself."""
+        if job.request in self.members:
+            self._remove(job)
         self._joined.pop(job.request, None)
+        self._left.pop(job.request, None)
 
     def sync(self, job: Job) -> None:
         """Bring the token counts of a member up to date."""

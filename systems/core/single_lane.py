@@ -108,8 +108,7 @@ class SingleLane:
 
     def _end(self, job: Job) -> None:
         self.ended(job)
-        if job.request in self.lane.members:
-            self.lane.ended(job)
+        self.lane.ended(job)
         self.blocks.release(job.request)
         del self.jobs[job.request]
         self._finished.append(job.request)

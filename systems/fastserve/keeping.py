@@ -58,8 +58,9 @@ class Keeping:
         """A walk down the order begins."""
         self.now = now
 
-    def wanted(self, job: Job) -> None:
-        """`job` would run but its KV is on the host."""
+    def wanted(self, job: Job) -> bool:
+        """`job` would run but its KV is not ready; whether its place in the batch is kept for it."""
+        return False
 
     def make_room(self, job: Job, chosen: dict[int, Job]) -> bool:
         """Whether the pages that `job` lacks could be freed at once."""
@@ -140,14 +141,13 @@ class Reactive(Keeping):
         super().before_walk(now)
         self._short.clear()
 
-    def wanted(self, job: Job) -> None:
+    def wanted(self, job: Job) -> bool:
         """Bring `job` back before the next iteration."""
-        if len(self._short) < self.policy.limits.max_batch:
-            self._short.append(job)
+        self._short.append(job)
+        return not self._waited
 
     def make_room(self, job: Job, chosen: dict[int, Job]) -> bool:
-        """Never at once; note the shortage."""
-        self.wanted(job)
+        """Never at once; `wanted` notes the shortage."""
         return False
 
     def after_walk(self, chosen: dict[int, Job], now: int) -> tuple[Moves, bool]:
@@ -158,8 +158,7 @@ class Reactive(Keeping):
         if self.moving:
             return (), True
         if self._short and not (self._waited and chosen):
-            open_places = self.policy.limits.max_batch - len(chosen)
-            moves = tuple(move for job in self._short[:open_places] for move in self._for(job, chosen))
+            moves = tuple(move for job in self._short for move in self._for(job, chosen))
             if moves:
                 self._waited = True
                 return moves, True

@@ -51,9 +51,17 @@ class Preemptive(SingleLane):
     def preempted(self, job: Job) -> None:
         """`job` leaves the batch without being over."""
 
+    def may_start(self, job: Job) -> bool:
+        """Whether a job that has never run may run now."""
+        return True
+
+    def skips(self) -> bool:
+        """Whether jobs behind a prompt that exceeds the token budget may run before it."""
+        return True
+
     def next_scheduled(self, job: Job, now: int) -> int:
-        """Estimated time until `job` runs again (only differences count); here its place in the order."""
-        return bisect_left(self.order, (self.keys[job.request], job.request))
+        """Estimated time until `job` runs again (only the order matters); here its place."""
+        return self.place_of(job)
 
     # -- the order -------------------------------------------------------------------------------------
 
@@ -69,6 +77,10 @@ class Preemptive(SingleLane):
         key = self.keys.pop(job.request, None)
         if key is not None:
             del self.order[bisect_left(self.order, (key, job.request))]
+
+    def place_of(self, job: Job) -> int:
+        """How many jobs are before `job` in the order."""
+        return bisect_left(self.order, (self.keys[job.request], job.request))
 
     # -- events ----------------------------------------------------------------------------------------
 
@@ -111,18 +123,27 @@ class Preemptive(SingleLane):
         self.keeping.before_walk(now)
         chosen: dict[int, Job] = {}
         budget = self.limits.max_tokens
+        places = self.limits.max_batch
         for _, request in self.order:
-            if len(chosen) == self.limits.max_batch:
+            if not places:
                 break
             job = self.jobs[request]
             where = self.blocks.where(request)
-            if where is Where.HOST:
-                self.keeping.wanted(job)
-            elif where is Where.DEVICE or where is Where.NOWHERE:
-                fits = job.todo == 1 or job.todo <= budget or budget == self.limits.max_tokens
-                if fits and self._granted(job, chosen):
-                    budget -= job.todo if job.todo > 1 else 0
-                    chosen[request] = job
+            if where is Where.LEAVING or where is Where.COMING:
+                continue
+            if job.todo > 1:
+                if job.todo > budget < self.limits.max_tokens:  # the first prompt is never too long
+                    if self.skips():
+                        continue
+                    break
+                if not self.may_start(job) and (chosen or self.keeping.moving):
+                    continue
+            if where is not Where.HOST and self._granted(job, chosen):
+                budget -= job.todo if job.todo > 1 else 0
+                chosen[request] = job
+                places -= 1
+            else:
+                places -= self.keeping.wanted(job)
         return chosen
 
     def _granted(self, job: Job, chosen: dict[int, Job]) -> bool:

@@ -43,14 +43,14 @@ class Proactive(Keeping):
         super().before_walk(now)
         self._short = None
 
-    def wanted(self, job: Job) -> None:
-        """Note the first job that is not ready; others run meanwhile."""
+    def wanted(self, job: Job) -> bool:
+        """Note the first job that is not ready; others run in its place meanwhile."""
         if self._short is None:
             self._short = job
+        return False
 
     def make_room(self, job: Job, chosen: dict[int, Job]) -> bool:
-        """Never at once."""
-        self.wanted(job)
+        """Never at once: copies overlap with what can run."""
         return False
 
     def between(self, now: int) -> Moves:

@@ -109,7 +109,7 @@ class SkipJoin(Preemptive):
         """The quantum runs from now on."""
         standing = self.standing[job.request]
         standing.mark = self.served
-        self._set_due(job, standing)
+        self.set_due(job, standing)
 
     def preempted(self, job: Job) -> None:
         """The quantum stands still; the wait begins."""
@@ -132,7 +132,7 @@ class SkipJoin(Preemptive):
         """Sink one job, which starts a fresh quantum at the tail of its new queue."""
         self.restart(standing, self.sink(standing.level))
         self.enqueue(job, standing.level)
-        self._set_due(job, standing)
+        self.set_due(job, standing)
 
     def before(self, now: int) -> None:
         """Promote every job that has waited `alpha` to Q1."""
@@ -153,7 +153,8 @@ class SkipJoin(Preemptive):
         standing.mark = self.served
         standing.turn += 1
 
-    def _set_due(self, job: Job, standing: Standing) -> None:
+    def set_due(self, job: Job, standing: Standing) -> None:
+        """Note the service clock at which the job's quantum ends."""
         heappush(self._due, (standing.mark + self.quantum(standing.level) - standing.used, job.request, standing.turn))
 
     # -- ENST, section 4.2 -----------------------------------------------------------------------------

@@ -1,0 +1,99 @@
+"""The MLFQ that the published code really runs (LLMServe/FastServe `scheduler.py` at 187a274), for comparison.
+
+Every rule here that differs from the paper is tagged; docs/fastserve.md puts the two side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from systems.core.lane import Job
+from systems.core.memory.blocks import PagedBlocks
+from systems.core.plan import Iteration
+from systems.core.policy import Estimator, Limits
+from systems.fastserve.proactive import Proactive
+from systems.fastserve.skip_join import SkipJoin, Standing
+
+
+class ConstantReserve(Proactive):
+    """Proactive swapping with as many idle pages as the batch has places."""
+
+    def reserve(self, now: int) -> int:
+        """DEVIATION: a constant instead of the arrival history."""
+        return min(self.policy.limits.max_batch, self.blocks.device_pages // 4)
+
+
+class Artifact(SkipJoin):
+    """`base_s`, `starvation_s` and `check_every` are hard-coded in the original (10 ms, 3 s, 1000 iterations)."""
+
+    @dataclass(frozen=True, slots=True)
+    class Settings:
+        """`base_steps` > 0 gives the base quantum in shortest iterations, for models whose iteration is not 20 ms."""
+
+        base_s: float = 0.010
+        base_steps: float = 0.0
+        starvation_s: float = 3.0
+        starvation_steps: float = 0.0
+        check_every: int = 1000
+        host_guard: float = 0.1
+
+    def __init__(self, limits: Limits, blocks: PagedBlocks, estimator: Estimator, settings: Settings) -> None:
+        super().__init__(
+            limits,
+            blocks,
+            estimator,
+            SkipJoin.Settings(alpha_s=settings.starvation_s, alpha_steps=settings.starvation_steps),
+        )
+        self.rules = settings
+        # DEVIATION: q1 is 10 ms, below one iteration of the paper's 13B model
+        base = settings.base_steps * estimator.shortest() if settings.base_steps else settings.base_s * 1e9
+        self.base = max(1, round(base))
+        self.keeping = ConstantReserve(self)
+        self._iterations = 0
+
+    def enqueue_first(self, job: Job, level: int) -> None:
+        """Put `job` at the head of `level`."""
+        self._places += 1
+        self.place(job, (level, -self._places))
+
+    def sink(self, level: int) -> int:
+        """DEVIATION: one level down, however far the quantum was overshot."""
+        return level + 1
+
+    def demote(self, job: Job, standing: Standing) -> None:
+        """DEVIATION: to the head of the next queue, not to its tail."""
+        self.restart(standing, self.sink(standing.level))
+        self.enqueue_first(job, standing.level)
+        self.set_due(job, standing)
+
+    def ran(self, iteration: Iteration, elapsed: int, now: int) -> None:
+        """Count iterations for the starvation check."""
+        super().ran(iteration, elapsed, now)
+        self._iterations += 1
+
+    def before(self, now: int) -> None:
+        """DEVIATION: starvation is looked for every 1000 iterations only; every job that never ran qualifies.
+
+        Each goes to the head of Q1, so their order is reversed.
+        """
+        if self._iterations < self.rules.check_every:
+            return
+        self._iterations = 0
+        for _, request in list(self.order):
+            job = self.jobs[request]
+            if request not in self.batch and (not job.prefilled or job.since + self.alpha <= now):
+                self.restart(self.standing[request], 0)
+                self.enqueue_first(job, 0)
+
+    def may_start(self, job: Job) -> bool:
+        """DEVIATION: no new prompt while less than a tenth of the host pool is free."""
+        pages = self.blocks.host_pages
+        return job.prefilled or not pages or self.blocks.host_free >= self.rules.host_guard * pages
+
+    def skips(self) -> bool:
+        """DEVIATION: a prompt that exceeds the token budget blocks everything behind it."""
+        return False
+
+    def next_scheduled(self, job: Job, now: int) -> int:
+        """DEVIATION: no ENST; the place in the order."""
+        return self.place_of(job)
