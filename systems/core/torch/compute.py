@@ -204,8 +204,10 @@ def _path(model: Any, paged: Paged, config: EngineConfig) -> Path:
 
 def _out_of_memory(error: BaseException) -> bool:
     """CPU allocation failures of torch are plain RuntimeErrors."""
-    return not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError) or (
-        "not enough memory" in str(error) or "can't allocate memory" in str(error)
+    return (
+        not isinstance(error, RuntimeError)
+        or isinstance(error, torch.OutOfMemoryError)
+        or ("not enough memory" in str(error) or "can't allocate memory" in str(error))
     )
 
 

@@ -64,7 +64,9 @@ class Draws:
 
 def uniform(seed: NDArray[np.uint64], position: NDArray[np.int64]) -> NDArray[np.float64]:
     """One number in [0, 1) for each pair: the SplitMix64 output function, applied twice."""
-    return (_mix(_mix(seed + _GOLDEN) + (position.astype(np.uint64) + np.uint64(1)) * _GOLDEN) >> np.uint64(11)) * 2.0**-53
+    return (
+        _mix(_mix(seed + _GOLDEN) + (position.astype(np.uint64) + np.uint64(1)) * _GOLDEN) >> np.uint64(11)
+    ) * 2.0**-53
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -81,7 +83,9 @@ def sample(logits: torch.Tensor, draws: Draws) -> tuple[NDArray[np.int64], NDArr
     if not draws.greedy:
         rows = np.flatnonzero((draws.temperature > 0) & sound)
         values = logits[torch.from_numpy(rows)].double().cpu().numpy()
-        tokens[rows] = _draw(values, draws.temperature[rows], draws.top_p[rows], uniform(draws.seed, draws.position)[rows])
+        tokens[rows] = _draw(
+            values, draws.temperature[rows], draws.top_p[rows], uniform(draws.seed, draws.position)[rows]
+        )
     return tokens, sound
 
 
