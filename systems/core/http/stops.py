@@ -6,7 +6,8 @@ from __future__ import annotations
 class StopScan:
     """Passes text on up to the first stop string; text that may be the beginning of one waits.
 
-    Nothing of a stop string is ever given out, however it is cut into tokens.
+    Nothing of a stop string is ever given out. The one that is complete first wins, so the outcome does not depend
+    on how the text is cut into pieces.
     """
 
     __slots__ = ("_held", "_stops", "hit")
@@ -19,10 +20,10 @@ class StopScan:
     def push(self, text: str) -> str:
         """The text that can be given out now; `hit` is true once a stop string is complete."""
         text = self._held + text
-        found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
+        found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
             self.hit, self._held = True, ""
-            return text[: min(found)]
+            return text[: min(found)[1]]
         keep = max(_overlap(text, stop) for stop in self._stops)
         cut = len(text) - keep
         self._held = text[cut:]
