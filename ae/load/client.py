@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import aiohttp
 
-from ae.load import http
+from ae.load import http, punctual
 from ae.load.facts import Facts, to_line
 from ae.load.schedule import Planned, Schedule
 from ae.load.stream import Stream
@@ -70,8 +70,8 @@ class Client:
     async def open_loop(self, planned: Sequence[Planned]) -> None:
         """Send each request at its time; return when all have ended."""
         loop = asyncio.get_running_loop()
-        self.zero = loop.time() + LEAD - planned[0].at
         bodies = [self._body(p) for p in planned]
+        self.zero = loop.time() + LEAD - planned[0].at
         async with asyncio.TaskGroup() as tasks:
             left = asyncio.Event()
             for p, data in zip(planned, bodies, strict=True):
@@ -261,7 +261,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; the exit code."""
     settings, watch = _arguments(argv)
     try:
-        line = asyncio.run(_until_signal(settings, watch=watch))
+        with asyncio.Runner(loop_factory=punctual.loop) as runner:
+            line = runner.run(_until_signal(settings, watch=watch))
     except AeError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
