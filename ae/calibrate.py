@@ -212,7 +212,7 @@ def _saturated(records: Sequence[Record], concurrency: int) -> tuple[float, floa
     """Tokens and seconds from when the loop was first full to when its last request was sent."""
     sent = sorted(r.sent for r in records)
     begin, end = sent[min(concurrency, len(sent) - 1)], sent[-1]
-    tokens = sum(run.count for r in records for run in r.tokens if begin <= run.first < end)
+    tokens = sum(run.number for r in records for run in r.tokens if begin <= run.first < end)
     return float(tokens), max(end - begin, 1e-9)
 
 

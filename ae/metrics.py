@@ -72,7 +72,7 @@ def itl(record: Record) -> NDArray[np.float64]:
     """Gaps between consecutive output tokens, output - 1 of them; tokens of one read are 0 apart."""
     if not record.tokens:
         return np.empty(0)
-    parts = [run.first + run.step * np.arange(run.count) for run in record.tokens]
+    parts = [run.first + run.step * np.arange(run.number) for run in record.tokens]
     return np.diff(np.concatenate(parts))
 
 
@@ -217,8 +217,8 @@ def _itl(good: Sequence[Record]) -> Spread:
 def shared(records: Iterable[Record]) -> float:
     """Tokens that came in one read with an earlier one / all tokens."""
     runs = [run for r in records for run in r.tokens]
-    together = sum(run.count - 1 for run in runs if run.step == 0 and run.count > 1)
-    return together / max(1, sum(run.count for run in runs))
+    together = sum(run.number - 1 for run in runs if run.step == 0 and run.number > 1)
+    return together / max(1, sum(run.number for run in runs))
 
 
 def metric(name: Metric, records: Sequence[Record], slo: Targets | None = None, since: Since = "scheduled") -> float:

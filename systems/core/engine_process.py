@@ -104,7 +104,7 @@ def make_loop(config: EngineConfig, built: Built, pipe: EnginePipe) -> WallLoop:
     )  # fmt: skip
     facts = log_header(config, built.memory, profile.to_dict())
     if config.event_log:
-        instance.start_log(_event_log(Path(config.event_log), instance.header(**facts)))
+        instance.start_log(_event_log(Path(config.event_log), facts))
     return WallLoop(instance, pipe.inbox, pipe.outbox, bytes_per_s=config.link_bytes_per_s, facts=facts)
 
 

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from zlib import crc32
 
 from systems.core.events import Arrived, Cancelled, Ended, Event, Moved, Outcome, Ran, SpanOutcome, StopReason, Times
-from systems.core.plan import Iteration, Plan, Span, Transfer
+from systems.core.plan import Iteration, Place, Plan, Span, Transfer
 from systems.core.request import Arrival, Slo
 
 Json = list[Any]
@@ -25,6 +25,7 @@ def encode_plan(plan: Plan) -> Json:
         [_transfer(t) for t in plan.move],
         list(plan.finished),
         plan.wake_at,
+        [[m.target, repr(m.body), list(m.carries)] for m in plan.say],
     ]
 
 
@@ -37,16 +38,24 @@ def _iteration(it: Iteration) -> Json:
         list(it.left),
         [list(g) for g in it.grown],
         list(it.after),
+        [list(c) for c in it.copies],
+        [it.model, list(it.leap), repr(it.beam) if it.beam else ""],
     ]
 
 
 def _span(span: Span) -> Json:
     tables = crc32(repr(span.tables).encode())
-    return [span.request, span.start, span.count, str(span.kind), int(span.emits), tables]
+    row = [span.request, span.start, span.count, str(span.kind), int(span.emits), tables]
+    return [*row, list(span.tree)] if span.tree else row
 
 
 def _transfer(t: Transfer) -> Json:
-    return [t.id, t.request, str(t.source.pool), str(t.target.pool), list(t.source_pages), list(t.target_pages)]
+    ends = [[str(place.pool), place.instance, list(pages)] for place, pages in _ends(t)]
+    return [t.id, t.request, *ends, str(t.kind), t.group, t.link, t.model]
+
+
+def _ends(t: Transfer) -> tuple[tuple[Place, tuple[int, ...]], tuple[Place, tuple[int, ...]]]:
+    return (t.source, t.source_pages), (t.target, t.target_pages)
 
 
 def encode_event(event: Event) -> Json:

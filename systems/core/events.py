@@ -28,11 +28,15 @@ class Ended(NamedTuple):
 
 
 class SpanOutcome(NamedTuple):
-    """Tokens computed and tokens put out (0 to d+1) by one span; a draft's candidates as a tree."""
+    """Tokens computed and tokens put out (0 to d+1) by one span.
+
+    `tree` holds a draft's candidates; `accepted` the accepted nodes of a VERIFY span, in path order.
+    """
 
     computed: int
     tokens: int
     tree: TokenTree | None = None
+    accepted: tuple[int, ...] = ()
 
 
 class Times(NamedTuple):
@@ -47,7 +51,7 @@ class Times(NamedTuple):
 class Outcome:
     """What an iteration did.
 
-    `ends` has the end time of each step. `spans` is parallel to `Iteration.spans`; every decode member
+    `ends` has the end time of each step. `spans` is parallel to `Iteration.spans`, then to the roots of its beam; every decode member
     put out one token per step up to the step in which it is named in `ended`.
     """
 

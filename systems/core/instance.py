@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Any
 
 from systems.core.compute import Compute, Step
 from systems.core.errors import PromptTooLong, QueueFull
@@ -210,14 +209,3 @@ class Instance:
         counters.waiting_ns += times.waiting
         counters.compute_ns += times.compute
         counters.sampling_ns += times.sampling
-
-    def header(self, **facts: Any) -> dict[str, Any]:
-        """What an event log must say for a replay to build the same policy (facts of the caller's)."""
-        return {
-            **facts,
-            "device_pages": self.blocks.device_pages,
-            "host_pages": self.blocks.host_pages,
-            "page_tokens": self.blocks.page_tokens,
-            "page_bytes": self.blocks.page_bytes,
-            "oracle": self._oracle,
-        }

@@ -135,7 +135,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A copy of whole pages. Until `Moved`, the source stays readable, the target is not, neither is free."""
+    """A copy of whole pages. Until `Moved`, the source stays readable, the target is not, neither is free.
+
+    `model` says whose weights or state these are.
+    """
 
     id: int
     kind: TransferKind
@@ -147,13 +150,19 @@ class Transfer:
     bytes: int
     link: str = "pcie"
     group: int = 0
+    model: str = ""
 
 
 class Message(NamedTuple):
-    """A value sent to a named instance or to the cluster policy; it travels, and ages on the way."""
+    """A value sent to a named instance or to the cluster policy (""); it travels, and ages on the way.
+
+    `carries` names live requests that the shell sends along (tokens, sampling, the client's route) and admits at
+    the target before `Said`.
+    """
 
     target: str
     body: object
+    carries: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ Status = Literal["ok", "failed", "cancelled"]
 
 
 class Tokens(NamedTuple):
-    """`count` tokens from `first` on, `step` seconds apart, delivered by `events` stream events.
+    """`number` tokens from `first` on, `step` seconds apart, delivered by `events` stream events.
 
     A stream read that brings several events is one run with `step` 0; a simulator writes a whole decode as one run.
     """
 
     first: float
-    count: int
+    number: int
     step: float = 0.0
     events: int = 1
 

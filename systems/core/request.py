@@ -48,7 +48,8 @@ class Request:
 class Arrival:
     """What a policy sees of a request: token counts and prefix hashes, never text or token ids.
 
-    `output` is the true output length; it is set for variants named `oracle` and for no others.
+    `output` is the true output length; it is set for variants named `oracle` and for no others. `emitted` counts
+    the tokens that a request from another instance has put out already.
     """
 
     request: int
@@ -59,6 +60,7 @@ class Arrival:
     slo: Slo = field(default_factory=Slo)
     prefix: tuple[int, ...] = ()
     output: int | None = None
+    emitted: int = 0
 
     @classmethod
     def of(cls, request: Request, *, oracle: bool = False) -> Arrival:

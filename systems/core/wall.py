@@ -125,7 +125,7 @@ class WallLoop:
         if self._instance.live or self._copier.pending:
             return ResetDone(ok=False, reason=f"{self._instance.live} requests are live")
         try:
-            log = EventLog(Path(path), self._instance.header(**self._facts)) if path else None
+            log = EventLog(Path(path), self._facts) if path else None
         except OSError as error:
             return ResetDone(ok=False, reason=str(error))
         self._instance.start_log(log)
