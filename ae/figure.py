@@ -25,6 +25,15 @@ Metric = Literal[
 ]
 
 
+# What computes and what keeps the time: every result states this pair.
+EXECUTORS: dict[Tier, str] = {
+    "smoke": "torch + wall clock",
+    "sim": "synthetic + modeled clock",
+    "gpu": "torch + wall clock",
+    "paper": "torch + wall clock",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """Lengths and arrivals. `scale` divides both lengths (floor 1); `name` is a sampler or a file's format."""

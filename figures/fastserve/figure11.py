@@ -173,6 +173,6 @@ FIGURE = Figure(
         "Beyond saturation a value depends on the length of the run: ours is constant, the artifact's is not.",
         "FasterTransformer is drawn from the paper only.",
     ),
-    y_label="mean normalized latency (ms per output token)",
-    paper_y_label="mean normalized latency (s per output token)",
+    y_label="mean latency, ms per output token",
+    paper_y_label="mean latency, s per output token",
 )

@@ -74,7 +74,7 @@ FIGURE = Figure(
         "vLLM-like is vLLM 0.6.1's scheduling on this engine, not vLLM: its absolute speed is not claimed.",
         "A P95 needs 200 requests: the artifact has 20 to 200 at its low loads, and a quick point here may have fewer.",
     ),
-    y_label="P95 normalized latency (ms per output token)",
-    paper_y_label="P95 normalized latency (s per output token)",
+    y_label="P95 latency, ms per output token",
+    paper_y_label="P95 latency, s per output token",
     shares="fastserve/figure11",
 )

@@ -141,6 +141,6 @@ FIGURE = Figure(
         "The re-run's axis ends at 0.25 s/token: its crossings are taken at 0.2, the paper's at 0.25 and 0.3.",
         "vLLM-like is vLLM 0.6.1's scheduling on this engine, not vLLM: its absolute speed is not claimed.",
     ),
-    y_label="mean normalized latency (ms per output token)",
-    paper_y_label="mean normalized latency (s per output token)",
+    y_label="mean latency, ms per output token",
+    paper_y_label="mean latency, s per output token",
 )

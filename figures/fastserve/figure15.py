@@ -102,6 +102,6 @@ FIGURE = Figure(
         "vLLM-like is vLLM 0.6.1's scheduling on this engine, not vLLM: its absolute speed is not claimed.",
         "The artifact's Llama-3 profile was never published; ours is measured.",
     ),
-    y_label="mean normalized latency (ms per output token)",
-    paper_y_label="mean normalized latency (s per output token)",
+    y_label="mean latency, ms per output token",
+    paper_y_label="mean latency, s per output token",
 )

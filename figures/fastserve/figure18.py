@@ -89,6 +89,6 @@ FIGURE = Figure(
         "In the re-run two runs of the same vLLM differ threefold at 8 jobs/s on Alpaca.",
         "vLLM-like is vLLM 0.6.1's scheduling on this engine, not vLLM: its absolute speed is not claimed.",
     ),
-    y_label="mean latency (ms per prompt + output token)",
-    paper_y_label="mean latency (s per prompt + output token)",
+    y_label="mean latency, ms per\n(prompt + output) token",
+    paper_y_label="mean latency, s per\n(prompt + output) token",
 )
