@@ -1,0 +1,1 @@
+"""The harness: campaigns, load, claims, plots."""

@@ -1,0 +1,1 @@
+"""FastServe (NSDI'26) and the orders it is compared with."""

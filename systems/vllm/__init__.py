@@ -1,0 +1,1 @@
+"""A vLLM-like baseline."""

@@ -1,0 +1,1 @@
+"""Memory layouts and managers."""
