@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from systems.core.torch.jit import compiled, inlined
+from systems.core.torch.jit import compiled, inlined, prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _f = np.float32
 _LOG2E, _LN2 = _f(1.4426950408889634), _f(0.6931471805599453)
 _C3, _C4, _C5, _C6 = _f(1 / 6), _f(1 / 24), _f(1 / 120), _f(1 / 720)
+LINE = 16  # numbers per cache line
+CACHE = 12 << 20  # bytes of KV, all layers, beyond which fetching ahead pays (measured)
 
 
 @inlined
@@ -59,27 +61,29 @@ def store(k, k_column, v, v_column, kv, layer, starts, positions, tables, page, 
 
 
 @inlined
-def score(query, kv, layer, head, table, first, length, scratch, page, dim, run):
-    """Scratch [first, length) = query . keys; slots of the last page beyond `length` may get anything.
+def fetch(pages):
+    """Start loading [kv_head, page * dim] numbers that are about to be used."""
+    flat = pages.reshape(pages.size)
+    for i in range(0, pages.size, LINE):
+        prefetch(flat, i)
 
-    Everything is sliced first: an index that might be negative keeps LLVM from vectorising.
-    """
-    for j in range(first // page, (length + page - 1) // page):
-        keys = kv[table[j], layer, 0, head]
-        out = scratch[j * page : (j + 1) * page]
+
+@inlined
+def score(query, keys, out, page, dim, run):
+    """`out` [page] = query . keys of one page. Everything is sliced first: LLVM vectorises no index that might be < 0."""
+    for t in range(page):
+        total = _f(0.0)
+        for d in range(run):
+            total += query[d] * keys[d * page + t]
+        out[t] = total
+    for i in range(run, dim, run):
+        part = query[i : i + run]
+        tile = keys[i * page : (i + run) * page]
         for t in range(page):
             total = _f(0.0)
             for d in range(run):
-                total += query[d] * keys[d * page + t]
-            out[t] = total
-        for i in range(run, dim, run):
-            part = query[i : i + run]
-            tile = keys[i * page : (i + run) * page]
-            for t in range(page):
-                total = _f(0.0)
-                for d in range(run):
-                    total += part[d] * tile[d * page + t]
-                out[t] += total
+                total += part[d] * tile[d * page + t]
+            out[t] += total
 
 
 @inlined
@@ -100,27 +104,46 @@ def weigh(scores, scale, softcap):
 
 
 @inlined
-def mix(kv, layer, head, table, first, length, scratch, norm, out, page, dim):
-    """`out` = norm x weights x values. Slots beyond the context may hold anything, NaN included: never read."""
-    for d in range(dim):
-        out[d] = _f(0.0)
-    for j in range(first // page, (length + page - 1) // page):
-        values = kv[table[j], layer, 1, head]
-        low, high = max(first - j * page, 0), min(length - j * page, page)
-        weights = scratch[j * page : (j + 1) * page]
-        if high - low == page:
+def mix(weights, values, low, high, out, page, dim):
+    """`out` [dim] += weights x values of slots `low` to `high`; the others may hold anything, NaN included."""
+    if high - low == page:
+        for d in range(dim):
+            total = _f(0.0)
+            for t in range(page):
+                total += weights[t] * values[t * dim + d]
+            out[d] += total
+    else:
+        for t in range(low, high):
+            row = values[t * dim : (t + 1) * dim]
             for d in range(dim):
-                total = _f(0.0)
-                for t in range(page):
-                    total += weights[t] * values[t * dim + d]
-                out[d] += total
-        else:
-            for t in range(low, high):
-                row = values[t * dim : (t + 1) * dim]
-                for d in range(dim):
-                    out[d] += weights[t] * row[d]
-    for d in range(dim):
-        out[d] *= norm
+                out[d] += weights[t] * row[d]
+
+
+@inlined
+def attend_row(q, kv, layer, heads, table, first, length, scale, softcap, ahead, out, scratch, page, dim, run):
+    """One query row, page by page for all heads: scores, weights, then the mix of values."""
+    shared = heads // kv.shape[3]
+    begin, end = first // page, (length + page - 1) // page
+    for j in range(begin, end):
+        if ahead and j + 1 < end:
+            fetch(kv[table[j + 1], layer, 0])
+        for h in range(kv.shape[3]):
+            keys = kv[table[j], layer, 0, h]
+            for g in range(h * shared, (h + 1) * shared):
+                score(q[g * dim : (g + 1) * dim], keys, scratch[g, j * page : (j + 1) * page], page, dim, run)
+    for g in range(heads):
+        norm = weigh(scratch[g, first:length], scale, softcap)
+        for t in range(first, length):
+            scratch[g, t] *= norm
+    out[: heads * dim] = _f(0.0)
+    for j in range(begin, end):
+        if ahead and j + 1 < end:
+            fetch(kv[table[j + 1], layer, 1])
+        low, high = max(first - j * page, 0), min(length - j * page, page)
+        for h in range(kv.shape[3]):
+            values = kv[table[j], layer, 1, h]
+            for g in range(h * shared, (h + 1) * shared):
+                mix(scratch[g, j * page : (j + 1) * page], values, low, high, out[g * dim : (g + 1) * dim], page, dim)
 
 
 @cache
@@ -130,8 +153,8 @@ def attention(page: int, dim: int) -> Callable[..., None]:
     Arguments: q [rows, >= heads * dim]; k and v [rows, *] with the column at which each begins; kv
     [page, layer, 2, kv_heads, page * dim]; the layer's index in the group; query heads; starts [seqs + 1];
     lengths [seqs]; positions [rows]; tables [seqs, *]; scale (positive); window (0: none); softcap (0: none);
-    out [rows, heads * dim]; scratch [>= longest context, rounded up to a page]. Writes k and v to their pages, then
-    fills `out`.
+    out [rows, heads * dim]; scratch [heads, longest context rounded up to a page]. Writes k and v to their pages,
+    then fills `out`. Pages are fetched ahead when the batch's KV is too large to stay in a core's cache.
     """
     run = _tile(dim)
 
@@ -141,20 +164,16 @@ def attention(page: int, dim: int) -> Callable[..., None]:
         out, scratch,
     ):  # fmt: skip
         store(k, k_column, v, v_column, kv, layer, starts, positions, tables, page, dim)
-        shared = heads // kv.shape[3]
+        large = lengths.sum() * kv.shape[1] * kv.shape[3] * dim * 8 > CACHE
         for s in range(starts.shape[0] - 1):
-            table = tables[s]
-            for h in range(kv.shape[3]):
-                for r in range(starts[s], starts[s + 1]):
-                    length = lengths[s] - (starts[s + 1] - 1 - r)
-                    first = max(0, length - window) if window > 0 else 0
-                    for g in range(h * shared, (h + 1) * shared):
-                        row = out[r, g * dim : (g + 1) * dim]
-                        score(
-                            q[r, g * dim : (g + 1) * dim], kv, layer, h, table, first, length, scratch, page, dim, run
-                        )
-                        norm = weigh(scratch[first:length], scale, softcap)
-                        mix(kv, layer, h, table, first, length, scratch, norm, row, page, dim)
+            for r in range(starts[s], starts[s + 1]):
+                length = lengths[s] - (starts[s + 1] - 1 - r)
+                first = max(0, length - window) if window > 0 else 0
+                ahead = large and r == starts[s]
+                attend_row(
+                    q[r], kv, layer, heads, tables[s], first, length, scale, softcap, ahead, out[r], scratch,
+                    page, dim, run,
+                )  # fmt: skip
 
     kernel: Any = attend
     return kernel
