@@ -19,13 +19,12 @@ from systems.core.compute import Compute
 from systems.core.config import EngineConfig
 from systems.core.engine_pipe import EnginePipe
 from systems.core.errors import AeError, UsageError
+from systems.core.estimators import SYNTHETIC, estimator_of, recorded_profile
 from systems.core.event_log import EventLog
-from systems.core.profile import Profile, ProfileEstimator
 from systems.core.synthetic import SyntheticCompute
 from systems.core.wall import WallLoop
 from systems.core.wire import Died, EngineFacts, Ready
 
-SYNTHETIC = "synthetic"
 SYNTHETIC_TOKEN_BYTES = 4096  # KV bytes of one token of the made-up model; sizes pools and transfers only
 
 
@@ -90,19 +89,14 @@ def _synthetic(config: EngineConfig) -> Built:
     return Built(compute, memory, config.max_model_len, compute.vocab, (), {"compute": SYNTHETIC})
 
 
-def load_profile(config: EngineConfig) -> Profile:
-    """The profile that the policy's estimator reads."""
-    return Profile.load(Path(config.profile)) if config.profile else Profile.synthetic()
-
-
 def make_loop(config: EngineConfig, built: Built, pipe: EnginePipe) -> WallLoop:
     """The wall-clock loop over a new instance, with an event log if `config` names one. Raises UsageError."""
-    profile = load_profile(config)
+    profile = recorded_profile(config)
     instance = instance_of(
-        config, built.compute, built.memory, ProfileEstimator(profile),
+        config, built.compute, built.memory, estimator_of(profile),
         max_model_len=built.max_model_len, eos=built.eos,
     )  # fmt: skip
-    facts = log_header(config, built.memory, profile.to_dict())
+    facts = log_header(config, built.memory, profile)
     if config.event_log:
         instance.start_log(_event_log(Path(config.event_log), facts))
     return WallLoop(instance, pipe.inbox, pipe.outbox, bytes_per_s=config.link_bytes_per_s, facts=facts)

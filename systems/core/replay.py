@@ -11,10 +11,10 @@ from typing import Any
 from systems.core.assemble import Memory, policy_of
 from systems.core.config import EngineConfig
 from systems.core.errors import UsageError
+from systems.core.estimators import estimator_of
 from systems.core.event_log import EventDecoder, encode_plan
 from systems.core.plan import Plan, Pool
-from systems.core.policy import Estimator, Policy
-from systems.core.profile import Profile, ProfileEstimator
+from systems.core.policy import Policy
 from systems.core.variant import find
 
 
@@ -48,8 +48,7 @@ def replay(path: Path) -> Iterator[Replayed]:
 def policy_from(header: dict[str, Any]) -> Policy:
     """The policy that a log was recorded from, fresh."""
     config = EngineConfig(**header["config"])
-    estimator: Estimator = ProfileEstimator(Profile.from_dict(header["profile"]))
-    policy, _ = policy_of(find(config.variant), config, Memory(**header["memory"]), estimator)
+    policy, _ = policy_of(find(config.variant), config, Memory(**header["memory"]), estimator_of(header["profile"]))
     return policy
 
 
