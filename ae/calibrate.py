@@ -8,43 +8,36 @@ in which every other series is measured.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ae import launch, places, points, processes
+from ae import launch, points, prepare
 from ae.driver import Job, drive
 from ae.load.arrivals import Arrivals
 from ae.load.schedule import Load, Schedule, build, draw
 from ae.load.workload import drawn, fixed
-from ae.manifest import cpu_model
 from ae.metrics import tpot
 from ae.store import canonical, write_atomic
-from systems.core.config import EngineConfig
 from systems.core.errors import MeasurementInvalid, ServerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
     from ae.figure import Panel, Workload
     from ae.launch import Server, Tell
+    from systems.core.config import EngineConfig
     from systems.core.record import Record
 
 YARDSTICK = "fastserve/fcfs"
-SYNTHETIC = "synthetic"
 METHOD = 1  # raise it when the way of measuring changes: everything is then calibrated anew
 BURST_SECONDS = 2.5
-PROFILE_BATCH = 32  # every profile reaches this far, so that panels with different limits share one
-_PROFILE_FIELDS = ("device", "dtype", "dummy_weights", "page_tokens", "fast_path", "threads", "max_model_len")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +58,25 @@ class Calibration:
 
 def find(panel: Panel, folder: Path) -> Calibration | None:
     """The stored calibration of `panel`, if it is still good; nothing is run."""
-    checkpoint = checkpoint_path(panel.checkpoint)
-    if checkpoint != SYNTHETIC and not (Path(checkpoint) / "config.json").exists():
+    checkpoint = prepare.checkpoint_path(panel.checkpoint)
+    if not prepare.present(checkpoint):
         return None
     file = folder / f"{_key(panel, checkpoint)[:16]}.json"
     if not file.exists():
         return None
-    found = Calibration(**json.loads(file.read_text()))
+    found = replace(Calibration(**json.loads(file.read_text())), checkpoint=checkpoint)
     return None if found.profile and not Path(found.profile).exists() else found
 
 
 def calibrate(panel: Panel, folder: Path, tell: Tell) -> Calibration:
     """The calibration of `panel`: read back, or measured and stored in `folder`. Raises AeError."""
-    if panel.checkpoint != SYNTHETIC:
-        make_checkpoint(panel.checkpoint, folder)
+    prepare.make_checkpoint(panel.checkpoint, folder)
     if known := find(panel, folder):
         return known
-    tell(f"calibrating {panel.name} ({panel.checkpoint}, {panel.workload.name}): profile, capacity, iteration time")
-    checkpoint = checkpoint_path(panel.checkpoint)
-    profile = "" if checkpoint == SYNTHETIC else str(_profile(panel, checkpoint, folder))
-    engine = points.panel_engine(panel, checkpoint, profile).but(variant=YARDSTICK)
+    tell(f"calibrating {panel.name} ({panel.checkpoint}, {panel.workload.name}): capacity and iteration time")
+    checkpoint = prepare.checkpoint_path(panel.checkpoint)
+    engine = points.panel_engine(panel, checkpoint, "").but(variant=YARDSTICK)
+    engine = prepare.prepared(engine, folder, tell)
     measured = _measure(panel, engine, folder, tell)
     key = _key(panel, checkpoint)
     result = Calibration(
@@ -94,33 +86,14 @@ def calibrate(panel: Panel, folder: Path, tell: Tell) -> Calibration:
         vocab=measured.vocab,
         max_model_len=measured.max_model_len,
         checkpoint=checkpoint,
-        checkpoint_hash=_files_hash(checkpoint),
-        profile=profile,
-        profile_hash=_digest(Path(profile).read_bytes()) if profile else "",
+        checkpoint_hash=prepare.files_hash(checkpoint),
+        profile=engine.profile,
+        profile_hash=prepare.digest(Path(engine.profile).read_bytes()) if engine.profile else "",
         measured_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
     write_atomic(folder / f"{key[:16]}.json", json.dumps(asdict(result), indent=1) + "\n")
     tell(f"  capacity {result.capacity:.1f} requests/s, decode iteration {result.iteration * 1e3:.2f} ms")
     return result
-
-
-def checkpoint_path(name: str) -> str:
-    """Where the checkpoint called `name` is kept; a path of the user's own stays as it is."""
-    if name == SYNTHETIC or os.sep in name:
-        return name
-    return str(places.cache() / "checkpoints" / name)
-
-
-def make_checkpoint(name: str, logs: Path) -> None:
-    """Make a tiny checkpoint in a process of its own (which may load torch; this one does not)."""
-    path = checkpoint_path(name)
-    if path != name:
-        _child(["systems.core.torch.checkpoint", name, path], logs, f"checkpoint {name}")
-
-
-def machine() -> str:
-    """What makes a measured time a time of this machine: CPU model and count, interpreter."""
-    return f"{cpu_model()} x{os.cpu_count()} {platform.machine()} Python {platform.python_version()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,54 +189,17 @@ def _saturated(records: Sequence[Record], concurrency: int) -> tuple[float, floa
     return float(tokens), max(end - begin, 1e-9)
 
 
-def _profile(panel: Panel, checkpoint: str, folder: Path) -> Path:
-    """Measure the profile that estimators read, in a process of its own; shared by panels with equal engines."""
-    wanted = points.panel_engine(panel, checkpoint, "")
-    engine = EngineConfig(model=checkpoint, max_batch=max(PROFILE_BATCH, wanted.max_batch))
-    engine = engine.but(**{name: getattr(wanted, name) for name in _PROFILE_FIELDS})
-    code = dict(points.code_of(("systems.core.profiler",)))
-    key = _hash([engine.to_json(), _files_hash(checkpoint), code, machine(), points.lock_hash(), METHOD])
-    file = folder / f"profile-{key[:16]}.json"
-    if not file.exists():
-        config = write_atomic(folder / f"profile-{key[:16]}.engine.json", engine.to_json())
-        part = file.with_suffix(".part")
-        _child(["systems.core.profiler", "--config", str(config), "--out", str(part)], folder, "profiler")
-        part.replace(file)
-    return file
-
-
-def _child(arguments: list[str], logs: Path, what: str) -> None:
-    """Run a module to its end. Raises ServerFailed with its last words."""
-    log, pids = logs / "run" / f"{what.replace(' ', '-')}.log", logs / "run" / "pids"
-    log.unlink(missing_ok=True)
-    process = processes.spawn([sys.executable, "-m", "ae.child", *arguments], log, pids, what, places.REPOSITORY)
-    try:
-        while process.poll() is None:
-            time.sleep(0.02)
-    finally:
-        processes.stop(process, pids, grace=0.5)
-    if process.returncode != 0:
-        raise ServerFailed(f"The {what} failed:\n{processes.tail(log)}\n", f"The whole log: {log}")
-
-
 def _key(panel: Panel, checkpoint: str) -> str:
     engine = points.panel_engine(panel, "", "").but(variant=YARDSTICK)
     code = dict(points.code_of(points.SERVER))
     workload = asdict(panel.workload)
-    return _hash([engine.to_json(), workload, _files_hash(checkpoint), code, machine(), points.lock_hash(), METHOD])
-
-
-def _files_hash(checkpoint: str) -> str:
-    """Hash of a checkpoint's weights, configuration and tokenizer; the name alone for a synthetic model."""
-    if checkpoint == SYNTHETIC:
-        return SYNTHETIC
-    names = sorted([*Path(checkpoint).glob("*.safetensors"), *Path(checkpoint).glob("*.json")])
-    return _digest(b"".join(file.name.encode() + file.read_bytes() for file in names))
-
-
-def _hash(value: object) -> str:
-    return _digest(canonical(value).encode())
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    parts = [
+        engine.to_json(),
+        workload,
+        prepare.files_hash(checkpoint),
+        code,
+        prepare.machine(),
+        points.lock_hash(),
+        METHOD,
+    ]
+    return prepare.digest(canonical(parts).encode())

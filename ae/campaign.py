@@ -11,15 +11,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ae import calibrate, launch, measure, outputs, places, points
-from ae.figure import Series
 from ae.store import PointStore, locked
 from systems.core.errors import AeError, MeasurementInvalid, ServerFailed, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
     from ae.calibrate import Calibration
-    from ae.figure import Figure, GridName, Tier
+    from ae.figure import Figure
+    from ae.options import Options
     from ae.outputs import Shown
     from ae.points import Point, Slot
     from ae.report import Reporter
@@ -27,17 +28,6 @@ if TYPE_CHECKING:
 RETRIES = 2
 _OVERHEAD = 1.0  # seconds per point beside its window, until this run has measured its own
 _SERVER_START = 4.0  # likewise
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to run. `external` are more series, servers of the user's own; `budget` is in seconds."""
-
-    tier: Tier = "smoke"
-    grid: GridName = "quick"
-    budget: float | None = None
-    external: tuple[Series, ...] = ()
-    again: bool = False  # measure invalid points again
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +55,10 @@ class Result:
     shown: Shown
 
 
-def external(name: str, url: str) -> Series:
-    """The series of a server somebody else runs. Raises UsageError for what is not a URL."""
-    if not url.startswith(("http://", "https://")):
-        raise UsageError(f"{url!r} is not a URL.", "Write --series NAME=http://host:port")
-    clean = url.rstrip("/").removesuffix("/v1")
-    return Series(name=name, label=name, variant=clean, color="grey", marker="X")
-
-
-def folder_of(figure_id: str, tier: str) -> Path:
-    """results/<tier>/<system>/<figure>."""
-    return places.results() / tier / figure_id
-
-
 def plan(figure: Figure, options: Options) -> list[Task]:
     """Every point of the figure's grid, each once, with the reason to run it. Runs nothing, writes nothing."""
     figure = _with_external(_checked(figure, options), options)
-    folder = folder_of(figure.id, options.tier).parent / "calibration"
+    folder = places.figure(figure.id, options.tier).parent / "calibration"
     known = {panel.name: calibrate.find(panel, folder) for panel in figure.panels}
     return _tasks(figure, options, _placed(figure, options, known))
 
@@ -93,7 +70,7 @@ def run(figure: Figure, options: Options, reporter: Reporter, *, deadline: float
     nothing can be measured at all.
     """
     figure = _with_external(_checked(figure, options), options)
-    system = folder_of(figure.id, options.tier).parent
+    system = places.figure(figure.id, options.tier).parent
     with locked(system):
         known = _calibrate(figure, options, system / "calibration", reporter)
         placed = _placed(figure, options, known)
@@ -138,7 +115,7 @@ def _calibrate(figure: Figure, options: Options, folder: Path, reporter: Reporte
 
 
 def _tasks(figure: Figure, options: Options, placed: Sequence[outputs.Placed]) -> list[Task]:
-    store = PointStore(folder_of(points.home(figure), options.tier) / "points")
+    store = PointStore(places.figure(points.home(figure), options.tier) / "points")
     tasks: dict[str, Task] = {}
     for slot, point in placed:
         if point is None:
@@ -205,7 +182,7 @@ class _Campaign:
         self._options = options
         self._reporter = reporter
         self._deadline = deadline
-        self._folder = folder_of(points.home(figure), options.tier)
+        self._folder = places.figure(points.home(figure), options.tier)
         self._run_folder = self._folder.parent / "calibration" / "run"
         self._store = PointStore(self._folder / "points")
         self._server: launch.Server | None = None

@@ -6,14 +6,14 @@ import difflib
 import importlib.util
 import sys
 from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ae import places
 from ae.figure import Figure
 from systems.core.errors import UsageError
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterable
 
 
@@ -42,6 +42,21 @@ def load(identifier: str, folder: Path | None = None) -> Figure:
 def file_of(figure: Figure, folder: Path | None = None) -> Path:
     """The file that declares `figure`."""
     return (folder or places.figures()) / f"{figure.id}.py"
+
+
+def find_log(name: str) -> Path:
+    """The event log meant by its path, its point's folder, or part of the point's name (newest finished attempt).
+
+    Raises UsageError.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    found = [path] if path.is_dir() else list(places.results().glob(f"*/*/*/points/*{name}*"))
+    logs = [log for folder in found for log in folder.glob("**/events.jsonl*") if (log.parent / "DONE").exists()]
+    if not logs:
+        raise UsageError(f"No finished point is called {name!r}.", "Run its figure first; `ae plan FIGURE` has names.")
+    return max(logs, key=lambda log: log.stat().st_mtime)
 
 
 @lru_cache(maxsize=256)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ae import places, processes
 from systems.core.errors import MeasurementInvalid, ServerFailed
 from systems.core.record import Record
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-    from collections.abc import Callable
     import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
 
 TYPICAL_START = 1.0  # seconds the client needs to import and connect; only used for the time limit
 

@@ -9,16 +9,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ae import places, processes
 from ae.store import write_atomic
 from systems.core.errors import ServerFailed
 
 if TYPE_CHECKING:
-    from systems.core.config import EngineConfig
-    from pathlib import Path
     import subprocess
+    from pathlib import Path
+
+    from systems.core.config import EngineConfig
 
 READY_TIMEOUT = 180.0
 # What the server picks for itself or what changes from point to point; all else must come back as asked.

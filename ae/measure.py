@@ -16,6 +16,7 @@ from systems.core.errors import MeasurementInvalid
 
 if TYPE_CHECKING:
     from pathlib import Path
+
     from ae.launch import Applied, Server
     from ae.store import Attempt
     from systems.core.record import Record

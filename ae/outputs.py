@@ -10,14 +10,15 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ae import catalog, driver, measure, metrics, places, points, validity
+from ae import catalog, claims, driver, measure, metrics, places, points, render, validity
 from ae.points import Point, Slot
 from ae.store import Attempt, PointStore, canonical, write_atomic
 from ae.table import Row
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Sequence
+    from pathlib import Path
+
     from ae.claims import Verdict
     from ae.figure import Figure, Panel, Tier
 
@@ -37,9 +38,7 @@ class Shown:
 
 def show(figure: Figure, tier: Tier, placed: Sequence[Placed]) -> Shown:
     """Write table, picture and claim files of the points that are there, unless nothing about them has changed."""
-    from ae import claims, render
-
-    folder = places.results() / tier / figure.id
+    folder = places.figure(figure.id, tier)
     rows = tuple(rows_of(figure, tier, placed))
     picture = folder / f"{figure.name}.png"
     drawn, stamp = folder / _DRAWN, _stamp(figure, rows)
@@ -53,7 +52,7 @@ def show(figure: Figure, tier: Tier, placed: Sequence[Placed]) -> Shown:
 
 def rows_of(figure: Figure, tier: Tier, placed: Sequence[Placed]) -> list[Row]:
     """One row per slot whose point is done, in the order of the slots."""
-    store = PointStore(places.results() / tier / points.home(figure) / "points")
+    store = PointStore(places.figure(points.home(figure), tier) / "points")
     rows = []
     for slot, point in placed:
         found = store.find(point.key) if point else None

@@ -18,6 +18,11 @@ def results() -> Path:
     return _from_environment("AE_RESULTS", REPOSITORY / "results")
 
 
+def figure(identifier: str, tier: str) -> Path:
+    """results/<tier>/<system>/<figure>."""
+    return results() / tier / identifier
+
+
 def cache() -> Path:
     """What can be made again: tiny checkpoints (`AE_CACHE` names another; default under `XDG_CACHE_HOME`)."""
     base = _from_environment("XDG_CACHE_HOME", Path.home() / ".cache")

@@ -7,6 +7,7 @@ never signalled.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,12 +15,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-import contextlib
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _GRACE = 5.0
+_ours: set[subprocess.Popen[bytes]] = set()  # started and not stopped yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ def spawn(command: Sequence[str], log: Path, pids: Path, what: str, cwd: Path) -
             cwd=cwd,
             env=environment,
         )
+    _ours.add(process)
     (pids / str(process.pid)).write_text(f"{_start_ticks(process.pid)} {what}\n")
     return process
 
@@ -66,6 +68,7 @@ def stop(process: subprocess.Popen[bytes], pids: Path, *, grace: float = _GRACE)
     # The leader may be gone and its children not: the group is killed either way.
     _signal_group(process.pid, signal.SIGKILL)
     process.wait()
+    _ours.discard(process)
     (pids / str(process.pid)).unlink(missing_ok=True)
 
 
@@ -126,3 +129,10 @@ def _start_ticks(pid: int) -> int:
         return -1
     after_name = text.rpartition(")")[2].split()
     return -1 if after_name[0] == "Z" else int(after_name[19])
+
+
+def kill_all(code: int) -> None:
+    """Kill every group we started and still hold, and exit at once with `code`."""
+    for process in list(_ours):
+        _signal_group(process.pid, signal.SIGKILL)
+    os._exit(code)

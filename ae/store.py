@@ -15,13 +15,13 @@ import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from systems.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
 
 Marker = Literal["DONE", "FAILED"]
 State = Literal["done", "failed", "interrupted", "missing"]
