@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ae.load import workload
 from ae.load.arrivals import Arrivals, Kind
-from ae.load.client import Settings
+from ae.load.facts import OPTIONS, Settings
 from ae.load.fit import Fit, describe
 from ae.load.launch import run_client
 from ae.load.schedule import Load, Schedule, build
@@ -100,8 +102,6 @@ def _throughput(s: Summary) -> str:
 
 
 def _missing(facts: Facts) -> list[str]:
-    from ae.load.http import OPTIONS  # noqa: PLC0415 - aiohttp, which only the client's process needs
-
     return [name for name in OPTIONS if name not in facts.options]
 
 
@@ -170,8 +170,6 @@ def _measure(ask: Ask, schedule: Schedule, folder: Path) -> Benched:
 
 
 def _lengths(schedule: Schedule) -> Lengths:
-    import numpy as np  # noqa: PLC0415 - as above
-
     counts = np.array([(len(p.prompt), p.output) for p in schedule.measured], np.int64).reshape(-1, 2)
     return Lengths(counts[:, 0], counts[:, 1])
 

@@ -10,178 +10,24 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import itertools
 import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
-
-import aiohttp
+from typing import TYPE_CHECKING
 
 from ae.load import http, punctual
-from ae.load.facts import Facts, to_line
-from ae.load.schedule import Planned, Schedule
-from ae.load.stream import Stream
+from ae.load.facts import Facts, Settings, to_line
+from ae.load.schedule import Schedule
+from ae.load.sender import Client
 from ae.metrics import summarise
 from systems.core.errors import AeError, UsageError
-from systems.core.record import Record, Status, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Between reading the schedule and the first send: long enough for the event loop to be idle again.
-LEAD = 0.2
 INTERRUPTED = 130
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What to run. `concurrency` 0 is the open loop; `requests` bounds the closed one (0: the whole schedule)."""
-
-    url: str
-    schedule: Path
-    out: Path
-    model: str = ""
-    timeout: float = 600.0
-    concurrency: int = 0
-    requests: int = 0
-    probe: bool = True
-
-
-class Client:
-    """Sends requests and keeps their records. Times are seconds from `zero` on the event loop's clock."""
-
-    def __init__(self, web: aiohttp.ClientSession, settings: Settings, model: str, out: TextIO) -> None:
-        self.web = web
-        self.target = f"{settings.url}/v1/completions"
-        self.timeout = settings.timeout
-        self.model = model
-        self.options: tuple[str, ...] = http.OPTIONS
-        self.records: list[Record] = []
-        self.guessed_wrong = 0
-        self.prompt_wrong = 0
-        self.zero = 0.0
-        self._out = out
-        self._clock = asyncio.get_running_loop().time
-
-    async def open_loop(self, planned: Sequence[Planned]) -> None:
-        """Send each request at its time; return when all have ended."""
-        loop = asyncio.get_running_loop()
-        bodies = [self._body(p) for p in planned]
-        self.zero = loop.time() + LEAD - planned[0].at
-        async with asyncio.TaskGroup() as tasks:
-            left = asyncio.Event()
-            for p, data in zip(planned, bodies, strict=True):
-                loop.call_at(self.zero + p.at, self._start, tasks, p, data, left if p is planned[-1] else None)
-            await left.wait()
-
-    def _start(self, tasks: asyncio.TaskGroup, p: Planned, data: bytes, left: asyncio.Event | None) -> None:
-        tasks.create_task(self._one(p, data, p.at))
-        if left is not None:
-            left.set()
-
-    async def closed_loop(self, planned: Sequence[Planned], concurrency: int) -> None:
-        """`concurrency` clients share `planned` in order; scheduled is then the moment of sending."""
-        pairs = [(p, self._body(p)) for p in planned]
-        queue = iter(pairs)
-
-        async def client() -> None:
-            for p, data in queue:
-                await self._one(p, data, None)
-
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(concurrency):
-                tasks.create_task(client())
-
-    def _body(self, p: Planned) -> bytes:
-        return http.body(self.model, p.prompt, p.output, self.options)
-
-    async def _one(self, p: Planned, data: bytes, scheduled: float | None) -> None:
-        """Send one request and record it, whatever becomes of it."""
-        sent = self._clock() - self.zero
-        answer = Answer(p, sent if scheduled is None else scheduled, sent)
-        try:
-            async with self.web.post(self.target, data=data) as response:
-                answer.first_byte = self._clock() - self.zero
-                if response.status == 200:
-                    await self._read(response, answer)
-                else:
-                    answer.fail(f"HTTP {response.status}: {await http.reason(response)}")
-        except TimeoutError:
-            answer.fail(f"no end within {self.timeout:g} s")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            answer.fail(f"{type(error).__name__}: {error}")
-        except asyncio.CancelledError:
-            answer.status = "cancelled"
-            raise
-        finally:
-            self._keep(answer)
-
-    async def _read(self, response: aiohttp.ClientResponse, answer: Answer) -> None:
-        stream, clock, zero = answer.stream, self._clock, self.zero
-        content, tokens = response.content, answer.tokens
-        while chunk := await content.readany():
-            now = clock() - zero
-            events, count = stream.feed(chunk)
-            if count > 0:
-                tokens.append(Tokens(now, count, 0.0, events))
-            if stream.done and answer.end is None:
-                answer.end = now
-        if stream.error:
-            answer.fail(stream.error)
-        elif not (stream.done or stream.finish):
-            answer.fail("the stream ended before its [DONE]")
-
-    def _keep(self, answer: Answer) -> None:
-        record = answer.record(self._clock() - self.zero)
-        self.guessed_wrong += answer.stream.guessed_wrong
-        self.prompt_wrong += answer.stream.prompt not in {None, record.prompt}
-        self.records.append(record)
-        self._out.write(record.to_json() + "\n")
-
-
-class Answer:
-    """One request on its way."""
-
-    __slots__ = ("end", "error", "first_byte", "planned", "scheduled", "sent", "status", "stream", "tokens")
-
-    def __init__(self, planned: Planned, scheduled: float, sent: float) -> None:
-        self.planned = planned
-        self.scheduled = scheduled
-        self.sent = sent
-        self.first_byte: float | None = None
-        self.end: float | None = None
-        self.status: Status = "ok"
-        self.error = ""
-        self.stream = Stream()
-        self.tokens: list[Tokens] = []
-
-    def fail(self, error: str) -> None:
-        """Mark the request failed; what came before stays recorded."""
-        self.status, self.error = "failed", error
-
-    def record(self, now: float) -> Record:
-        """Make the record of a request that is over at `now`, or was over when its last event came."""
-        p = self.planned
-        return Record(
-            id=p.id,
-            scheduled=self.scheduled,
-            sent=self.sent,
-            first_byte=self.first_byte,
-            end=now if self.end is None else self.end,
-            status=self.status,
-            prompt=len(p.prompt),
-            want=p.output,
-            output=self.stream.output,
-            tokens=tuple(self.tokens),
-            error=self.error,
-            finish=self.stream.finish,
-            slo=p.slo,
-            warmup=p.warmup,
-        )
 
 
 async def run(settings: Settings) -> str:
@@ -196,14 +42,13 @@ async def run(settings: Settings) -> str:
             client = Client(web, settings, model, out)
             if settings.probe:
                 client.options = await http.accepted(web, settings.url, model, schedule.requests[0])
-            wall, cpu = await _measure(client, settings, schedule)
+            share = await _measure(client, settings, schedule)
     facts = Facts(
         mode="closed" if settings.concurrency else "open",
         url=settings.url,
         model=model,
         options=client.options,
-        wall=wall,
-        cpu_share=cpu / wall,
+        cpu_share=share,
         guessed_wrong=client.guessed_wrong,
         prompt_wrong=client.prompt_wrong,
         schedule_rate=schedule.rate,
@@ -213,21 +58,44 @@ async def run(settings: Settings) -> str:
     return to_line(summarise(client.records), facts)
 
 
-async def _measure(client: Client, settings: Settings, schedule: Schedule) -> tuple[float, float]:
-    """Run; (wall seconds, CPU seconds) of this process."""
+async def _measure(client: Client, settings: Settings, schedule: Schedule) -> float:
+    """Run; the CPU share of this process in its busiest second."""
+    warmup = [(p, client.body(p)) for p in schedule.requests if p.warmup]
+    wanted = schedule.measured[: settings.requests or None] if settings.concurrency else schedule.measured
+    work = [(p, client.body(p)) for p in wanted]
     gc.collect()
     gc.freeze()
     gc.disable()  # a collection of a million live objects would stop all timers for tens of ms
-    start, cpu = time.monotonic(), time.process_time()
-    if not settings.concurrency:
-        await client.open_loop(schedule.requests)
+    load = CpuLoad()
+    if settings.concurrency:
+        await client.closed_loop(warmup, settings.concurrency)
+        await client.closed_loop(work, settings.concurrency)
     else:
-        await client.closed_loop([p for p in schedule.requests if p.warmup], settings.concurrency)
-        client.zero = asyncio.get_running_loop().time()
-        start, cpu = time.monotonic(), time.process_time()
-        wanted = itertools.islice(schedule.measured, settings.requests or None)
-        await client.closed_loop(list(wanted), settings.concurrency)
-    return time.monotonic() - start, time.process_time() - cpu
+        await client.open_loop(warmup + work)
+    return load.stop()
+
+
+class CpuLoad:
+    """CPU seconds per second of this process, second by second."""
+
+    def __init__(self) -> None:
+        self._peak = 0.0
+        self._mark = (time.monotonic(), time.process_time())
+        self._timer = asyncio.get_running_loop().call_later(1.0, self._sample)
+
+    def _sample(self) -> None:
+        wall, cpu = self._mark
+        self._mark = (time.monotonic(), time.process_time())
+        self._peak = max(self._peak, (self._mark[1] - cpu) / (self._mark[0] - wall))
+        self._timer = asyncio.get_running_loop().call_later(1.0, self._sample)
+
+    def stop(self) -> float:
+        """Return the share in the busiest second (of all the time, when there was less)."""
+        self._timer.cancel()
+        if not self._peak:
+            self._sample()
+            self._timer.cancel()
+        return self._peak
 
 
 def _arguments(argv: Sequence[str] | None) -> tuple[Settings, bool]:

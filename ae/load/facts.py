@@ -1,4 +1,4 @@
-"""What the load generator says about itself, and the JSON line with which it ends.
+"""What the load generator is told, what it says about itself, and the JSON line with which it ends.
 
 The flat names and their definitions are those of `vllm bench serve` (latency from the send, in ms), so that
 notebooks made for it read ours; what is ours (latency from the schedule, the client's own state) is in "ae".
@@ -12,18 +12,36 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from ae.metrics import Spread, Summary
 
 Mode = Literal["open", "closed"]
 SCHEMA = 1
+# Request fields beyond the OpenAI standard; a server may lack some.
+OPTIONS = ("continuous_usage_stats", "include_usage", "ignore_eos")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to run. `concurrency` 0 is the open loop; `requests` bounds the closed one (0: the whole schedule)."""
+
+    url: str
+    schedule: Path
+    out: Path
+    model: str = ""
+    timeout: float = 600.0
+    concurrency: int = 0
+    requests: int = 0
+    probe: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """One run of the load generator.
 
-    `options` are the request fields the server accepted. `cpu_share` is CPU seconds / wall seconds of the run.
+    `options` are the request fields the server accepted. `cpu_share` is the client's CPU seconds
+    in its busiest second.
     `guessed_wrong` counts requests whose tokens did not come one per event although no event said how many it held;
     `prompt_wrong` those whose prompt the server counted otherwise than we did (a tokenizer adding a BOS).
     """
@@ -32,7 +50,6 @@ class Facts:
     url: str
     model: str
     options: tuple[str, ...]
-    wall: float
     cpu_share: float
     guessed_wrong: int = 0
     prompt_wrong: int = 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from ae.load.facts import OPTIONS
 from ae.load.stream import Stream, error_text
 from systems.core.errors import ServerFailed
 
@@ -16,9 +18,8 @@ if TYPE_CHECKING:
 
     from ae.load.schedule import Planned
 
-# Fields beyond the OpenAI standard, in the order in which they are given up when a server refuses a request.
-OPTIONS = ("continuous_usage_stats", "include_usage", "ignore_eos")
 PROBE_TOKENS = 3
+REFUSED = (400, 422)  # the statuses with which servers refuse a field
 # Servers under uvicorn close idle connections after 5 s; a request sent into that moment would be lost.
 KEEP_ALIVE = 4.0
 
@@ -70,20 +71,15 @@ async def first_model(web: aiohttp.ClientSession, url: str) -> str:
 
 
 async def accepted(web: aiohttp.ClientSession, url: str, model: str, planned: Planned) -> tuple[str, ...]:
-    """Find the options that the server accepts by asking for a few tokens. Raises ServerFailed.
-
-    A server may accept a field and ignore it; usage on the first event is what proves `continuous_usage_stats`.
-    """
-    options = list(OPTIONS)
-    prompt = planned.prompt[:4]
-    while True:
-        status, stream = await _ask(web, url, body(model, prompt, PROBE_TOKENS, options))
-        if status == 200 and not stream.error:
-            break
-        if status not in {400, 422} or not options:
-            raise ServerFailed(f"{url}/v1/completions answered {status}: {stream.error}", "Is this the right server?")
-        options.pop(0)
-    return tuple(options)
+    """Find as many options as the server accepts together, by asking for a few tokens. Raises ServerFailed."""
+    for size in range(len(OPTIONS), -1, -1):
+        for options in itertools.combinations(OPTIONS, size):
+            status, stream = await _ask(web, url, body(model, planned.prompt[:4], PROBE_TOKENS, options))
+            if status == 200 and not stream.error:
+                return options
+            if status not in REFUSED:
+                raise ServerFailed(f"{url}/v1/completions answered {status}: {stream.error}", "Read the server's log.")
+    raise ServerFailed(f"{url}/v1/completions refuses even a plain request: {stream.error}", "Is it a text model?")
 
 
 async def _ask(web: aiohttp.ClientSession, url: str, data: bytes) -> tuple[int, Stream]:

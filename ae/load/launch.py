@@ -17,7 +17,7 @@ from systems.core.errors import AeError, MeasurementInvalid, ServerFailed, Usage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ae.load.client import Settings
+    from ae.load.facts import Settings
 
 ROOT = Path(__file__).parents[2]
 # The client's exit codes that say whose fault it was; see systems.core.errors.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ae.load.arrivals import Arrivals
 from ae.load.bench import read_records
-from ae.load.client import Settings
+from ae.load.facts import Settings
 from ae.load.launch import null_server, run_client
 from ae.load.schedule import Load, build
 from ae.load.workload import fixed
