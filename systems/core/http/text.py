@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from systems.core.errors import PrerequisiteError
+from systems.core.errors import PrerequisiteError, UsageError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -43,13 +43,15 @@ class Text(Protocol):
 
 
 def load(model: str, *, dummy: bool = False) -> Text:
-    """The text side of `model`, a checkpoint directory or "synthetic". Raises PrerequisiteError.
+    """The text side of `model`, a checkpoint directory or "synthetic". Raises UsageError, PrerequisiteError.
 
     A `dummy` model without a tokenizer gets the synthetic one: its words mean nothing anyway.
     """
     path = Path(model) / "tokenizer.json"
     if model == SYNTHETIC or (dummy and not path.is_file()):
         return SyntheticText()
+    if not path.parent.is_dir():
+        raise UsageError(f"There is no model at {model!r}.", f"Give a checkpoint directory, or {SYNTHETIC!r}.")
     if not path.is_file():
         raise PrerequisiteError(
             f"{model} has no tokenizer.json.", "Use a checkpoint in Hugging Face's fast-tokenizer layout."

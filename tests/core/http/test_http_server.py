@@ -53,9 +53,16 @@ def test_client_whole(server: Server) -> None:
 
 def test_client_stream_with_usage(server: Server) -> None:
     options: dict[str, bool] = {"include_usage": True}
-    with server.client() as client, client.completions.create(
-        model="synthetic", prompt=[5, 6], max_tokens=5, stream=True, stream_options=options  # type: ignore[arg-type]
-    ) as stream:
+    with (
+        server.client() as client,
+        client.completions.create(
+            model="synthetic",
+            prompt=[5, 6],
+            max_tokens=5,
+            stream=True,
+            stream_options=options,  # type: ignore[arg-type]
+        ) as stream,
+    ):
         chunks = list(stream)
     assert [c.choices[0].text for c in chunks[:-1]] == ["t5 ", "t6 ", "t5 ", "t6 ", "t5 "]
     assert [c.choices[0].finish_reason for c in chunks[:-1]] == [None] * 4 + ["length"]
@@ -197,7 +204,9 @@ def test_body_that_is_no_json(server: Server) -> None:
 # -- clients that leave ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fields", [{"prompt": [HANG]}, {"prompt": [HANG], "stream": True}, {"prompt": [[HANG], [HANG]]}])
+@pytest.mark.parametrize(
+    "fields", [{"prompt": [HANG]}, {"prompt": [HANG], "stream": True}, {"prompt": [[HANG], [HANG]]}]
+)
 def test_leaving_before_the_first_token_aborts(server: Server, fields: dict[str, object]) -> None:
     assert _idle(server)
     before = server.metric("vllm:num_preemptions_total")

@@ -69,7 +69,9 @@ def test_tokenizers_that_drop_the_first_space(tokens: list[int]) -> None:
 
 
 def test_a_character_waits_for_its_last_byte() -> None:
-    tokens = [BYTES.token_to_id(s) for s in pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str("日")[0][0]]
+    tokens = [
+        BYTES.token_to_id(s) for s in pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str("日")[0][0]
+    ]
     assert _pieces(BYTES, tokens) == ["", "", "日", ""]
 
 
