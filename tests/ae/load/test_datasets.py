@@ -10,8 +10,12 @@ from ae.load.workload import Filter
 from systems.core.errors import UsageError
 
 
-def words(text: str) -> list[str]:
-    return text.split()
+def words(text: str) -> list[int]:
+    return [len(word) for word in text.split()]
+
+
+def characters(text: str) -> list[int]:
+    return list(text.encode())
 
 
 def turns(*texts: str) -> dict[str, object]:
@@ -39,7 +43,7 @@ def test_sharegpt_takes_the_first_two_turns_and_filters_with_or(tmp_path: Path) 
 def test_alpaca_joins_instruction_and_input_without_a_separator(tmp_path: Path) -> None:
     path = tmp_path / "alpaca.json"
     path.write_text(json.dumps([{"instruction": "Say it.", "input": "Now", "output": "It is said"}]))
-    pairs = datasets.alpaca(path, list, Filter()).lengths
+    pairs = datasets.alpaca(path, characters, Filter()).lengths
     assert (pairs.prompt.tolist(), pairs.output.tolist()) == ([len("Say it.Now")], [len("It is said")])
 
 
