@@ -27,7 +27,7 @@ def fast_path(model: Any, paged: CpuPaged) -> Path | None:
 
 def padded(rows: int) -> int:
     """The number of rows computed for `rows`: few sizes, because oneDNN compiles a product for every size (1 ms)."""
-    step = 1 if rows <= 4 else 8 if rows <= 64 else 16
+    step = 1 if rows <= 8 else 8 if rows <= 64 else 16
     return -(-rows // step) * step
 
 

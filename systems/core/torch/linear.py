@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-SMALL = 6  # rows; up to here the plain product is faster
+SMALL = 400_000  # multiplications; up to here the plain product is faster
 KEEP = 8 << 20  # bytes; a larger plain weight is not kept beside the packed one
 
 
@@ -28,10 +28,11 @@ class Packed:
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous()) if packing() else None  # noqa: SLF001  torch offers it under no other name
         small = self.packed is None or weight.nbytes <= KEEP
         self.plain = weight.t().contiguous() if small else None
+        self.small_rows = SMALL // weight.numel()
 
     def __call__(self, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         """[rows, in] to [rows, out]; `residual` is [rows, out] and excludes an activation."""
-        if self.packed is None or (self.plain is not None and x.shape[0] <= SMALL):
+        if self.packed is None or (self.plain is not None and x.shape[0] <= self.small_rows):
             return self._small(x, residual)
         ops = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
         out: torch.Tensor
