@@ -91,6 +91,11 @@ def combine(spans: Sequence[Span]) -> Estimate:
     return Estimate(mean, mean - half, mean + half, n)
 
 
+def usable(row: Row) -> bool:
+    """Whether the point can be believed and is a number at all (no request finished: not a number)."""
+    return row.valid and math.isfinite(row.value)
+
+
 def crossing(rows: Sequence[Row], *, falling: bool = False) -> Span:
     """Find the x at which one curve first gets worse than its SLO, linear between the two points around it.
 
@@ -99,7 +104,7 @@ def crossing(rows: Sequence[Row], *, falling: bool = False) -> Span:
     the last) leaves the answer `blocked` by its reason.
     """
     sign = -1.0 if falling else 1.0
-    points = sorted((r.x, sign * r.value / r.slo) for r in rows if r.valid and r.slo > 0)
+    points = sorted((r.x, sign * r.value / r.slo) for r in rows if usable(r) and r.slo > 0)
     if not points:
         return Span(0.0, math.inf, next((r.why for r in rows if r.why), "no valid point with a known SLO"))
     if points[0][1] > sign:
@@ -113,12 +118,12 @@ def crossing(rows: Sequence[Row], *, falling: bool = False) -> Span:
 
 def _blocker(rows: Sequence[Row], low: float, high: float) -> str:
     """Why an invalid row between `low` and `high` is invalid, if there is one."""
-    return next((r.why or "invalid point" for r in rows if not r.valid and low < r.x < high), "")
+    return next((r.why or "invalid point" for r in rows if not usable(r) and low < r.x < high), "")
 
 
 def low_load(rows: Sequence[Row], until: float) -> Span:
     """Average one curve's valid points with x up to `until`; blocked when there is none."""
-    values = [r.value for r in rows if r.valid and r.x <= until]
+    values = [r.value for r in rows if usable(r) and r.x <= until]
     if not values:
         return Span(0.0, math.inf, f"no valid point at x ≤ {until:.2f}")
     mean = sum(values) / len(values)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ae import paper
 from ae.claims import MEASURED, gains, sides_of
-from ae.curves import Estimate, Span, combine, crossing, half_width, trials
+from ae.curves import Estimate, Span, combine, crossing, half_width, trials, usable
 from ae.table import Row
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _lines(figure: Figure, panel: Panel, rows: Sequence[Row], styles: Sequence[L
         every = [r for t in by_trial.values() for r in t]
         spans = [crossing(t, falling=figure.metric == "slo_attainment") for t in by_trial.values()]
         carries = None if any(s.blocked for s in spans) else combine(spans)
-        hollow = tuple(Dot(r.x, r.value) for r in every if not r.valid)
+        hollow = tuple(Dot(r.x, r.value) for r in every if not usable(r) and math.isfinite(r.value))
         found.append(replace(style, dots=_dots(every), hollow=hollow, carries=carries))
     return tuple(found)
 
@@ -121,7 +122,7 @@ def _lines(figure: Figure, panel: Panel, rows: Sequence[Row], styles: Sequence[L
 def _dots(rows: Sequence[Row]) -> tuple[Dot, ...]:
     at: dict[float, list[float]] = {}
     for row in sorted(rows, key=lambda r: r.x):
-        if row.valid:
+        if usable(row):
             at.setdefault(row.x, []).append(row.value)
     return tuple(Dot(x, sum(v) / len(v), half_width(v) if len(v) > 2 else 0.0) for x, v in at.items())
 

@@ -122,7 +122,10 @@ def _title(figure: Figure, rows: Sequence[Row], tier: Tier) -> str:
     words += [f"{few} to {many} requests a point"] if many else []
     words += ["error bars: 95 % interval over trials"] if n > 2 else ["no interval below 3 trials"]
     words += ["hollow: invalid"] if any(line.hollow for layer in ours for line in layer.lines) else []
-    right = f"Right, grey: published points, {figure.hardware}; dashed: the authors' own re-run"
+    several = any(len(panel.paper) > 1 for panel in figure.panels)
+    right = f"Right, grey: published points, {figure.hardware}" + (
+        "; dashed: the authors' own re-run" if several else ""
+    )
     return f"{head}\n{', '.join(words)}\n{right}"
 
 
@@ -162,7 +165,9 @@ def _missing(figure: Figure, panel: Panel) -> str:
 
 
 def _slo(layer: Layer | None, unit: float, words: str) -> str:
-    return "" if layer is None else f"{words}\n= {layer.slo / unit:.3g} {UNITS[unit]}"
+    if layer is None or not layer.slo:
+        return f"{words.partition(':')[0]} not known"
+    return f"{words}\n= {layer.slo / unit:.3g} {UNITS[unit]}"
 
 
 def _fill(ax: Axes, frame: _Frame) -> None:
@@ -176,15 +181,20 @@ def _fill(ax: Axes, frame: _Frame) -> None:
     ax.set_xlabel(frame.x_label)
     ax.set_ylabel(frame.y_label)
     slo = frame.layers[0].slo / frame.unit
-    top = 1.05 / frame.unit if frame.falling else HEADROOM * slo
+    top = 1.05 / frame.unit if frame.falling else HEADROOM * slo or _highest(frame) / frame.unit
     ax.set_ylim(0, top)
     ax.set_xlim(0, _right(frame.layers))
     ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
-    ax.axhline(slo, **SLO_LINE, zorder=1.5)
+    if slo:
+        ax.axhline(slo, **SLO_LINE, zorder=1.5)
     for i, layer in enumerate(frame.layers):
         for j, line in enumerate(layer.lines):
             _line(ax, line, layer, frame.unit, top, faint=i > 0, nudge=j)
     _legend(ax, frame)
+
+
+def _highest(frame: _Frame) -> float:
+    return max((d.y for layer in frame.layers for line in layer.lines for d in line.dots), default=0.0) or 1.0
 
 
 def _right(found: Sequence[Layer]) -> float:

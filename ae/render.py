@@ -57,7 +57,7 @@ def plot_figure(
     Without any row, only the paper is drawn, as `<figure>_paper.png` and `.pdf` beside `<figure>_paper.csv`. The
     picture is complete on disk before it takes the name of an older one.
     """
-    from ae import plots  # matplotlib takes half a second that `ae --help` must not pay
+    from ae import plots  # noqa: PLC0415 - matplotlib takes half a second that checking claims must not pay
 
     known = paper.for_figure(figure) if published is None else published
     name = figure.name if rows else f"{figure.name}_paper"

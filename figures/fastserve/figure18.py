@@ -22,7 +22,7 @@ DENOMINATOR = "The paper's points are per (prompt + output) token, by their size
 FIGURE = Figure(
     id="fastserve/figure18",
     title="FastServe Figure 18: against chunked prefill",
-    caption="Mean end-to-end latency per prompt and output token. Chunks of a quarter of, and of, the longest prompt.",
+    caption="Mean end-to-end latency per prompt and output token. Chunks of the longest prompt (128) and of a quarter.",
     metric="latency_per_token_mean",
     panels=(
         Panel(
@@ -44,8 +44,17 @@ FIGURE = Figure(
     ),
     series=(
         Series("vllm", "vLLM-like", "vllm/alternating", color="blue", marker="s"),
-        Series("vllm_cp", "+ chunks of 128", "vllm/chunked", engine={"max_tokens": 128}, color="green", marker="D"),
-        Series("vllm_cp_small", "+ chunks of 32", "vllm/chunked", engine={"max_tokens": 32}, color="sky", marker="v"),
+        Series(
+            "vllm_cp", "vLLM-like, chunks of 128", "vllm/chunked", engine={"max_tokens": 128}, color="green", marker="D"
+        ),
+        Series(
+            "vllm_cp_small",
+            "vLLM-like, chunks of 32",
+            "vllm/chunked",
+            engine={"max_tokens": 32},
+            color="sky",
+            marker="v",
+        ),
         Series("fastserve", "FastServe", "fastserve/skip-join", color="vermillion", marker="o"),
     ),
     grids={
