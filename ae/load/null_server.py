@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Fault = Literal["none", "status", "close", "hang", "short", "error", "reset"]
-FAULTS: tuple[Fault, ...] = ("none", "status", "close", "hang", "short", "error", "reset")
+Fault = Literal["none", "status", "close", "cut", "hang", "short", "error", "reset"]
+FAULTS: tuple[Fault, ...] = ("none", "status", "close", "cut", "hang", "short", "error", "reset")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -30,8 +30,8 @@ class Behaviour:
     """`gap` seconds between iterations (0: as fast as possible), `per_event` tokens in an event.
 
     Every `every`-th request has `fault`: a 500 (status), a connection closed in the middle of the stream (close) or
-    before any answer (reset), no end (hang), one token too few (short), an error event (error). Requests that use a
-    field in `refuse` get a 400.
+    before any answer (reset), an answer that ends there as if it were whole (cut), no end (hang), one token too few
+    (short), an error event (error). Requests that use a field in `refuse` get a 400.
     """
 
     gap: float = 0.0
@@ -107,6 +107,8 @@ class Server:
         if half and one.fault == "close":
             one.port.transport.close()
             return False
+        if half and one.fault == "cut":
+            return one.port.end()
         if half and one.fault == "error":
             one.port.transport.write(chunk(b'data: {"error":{"message":"asked to fail"}}\n\n'))
             return one.port.end()

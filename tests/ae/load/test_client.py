@@ -111,6 +111,7 @@ def test_a_foreign_server_gets_only_the_fields_it_takes(tmp_path: Path, refused:
     [
         ("status", "HTTP 500: asked to fail", 0),
         ("close", "ClientPayloadError", 3),
+        ("cut", "ended before its [DONE]", 3),
         ("reset", "ServerDisconnectedError", 0),
         ("error", "asked to fail", 3),
         ("hang", "no end within 0.5 s", 3),
