@@ -6,7 +6,6 @@ Started by the front end as `python -m systems.core.engine_process FD`, with a s
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Mapping
@@ -42,8 +41,6 @@ class Built:
 
 def main() -> None:
     """Serve the front end at the other end of the pipe until it stops us or is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # sent to the whole group; the front end decides when we go
     pipe = EnginePipe(int(sys.argv[1]))
     try:
         config = pipe.start().config

@@ -41,7 +41,10 @@ class Unmeasured:
 def recorded_profile(config: EngineConfig) -> dict[str, Any]:
     """The profile that `config` asks for, as an event log's header has it; empty for none. Raises UsageError."""
     if config.profile:
-        return Profile.load(Path(config.profile)).to_dict()
+        profile = Profile.load(Path(config.profile))
+        if config.model != SYNTHETIC:  # the made-up model may borrow any
+            profile.check_model(Path(config.model).name)
+        return profile.to_dict()
     return Profile.synthetic().to_dict() if config.model == SYNTHETIC else {}
 
 

@@ -39,6 +39,7 @@ from systems.core.wire import (
 ENGINE_MODULE = "systems.core.engine_process"
 FAILED = "error"  # what the end of a request begins with when its computation failed; the reason follows
 _STOP_S = 5.0
+_OURS = (signal.SIGINT, signal.SIGTERM)
 
 
 class EngineLink:
@@ -67,7 +68,14 @@ class EngineLink:
         with theirs:
             fd = theirs.fileno()
             command = [sys.executable, "-m", self._module, str(fd)]
-            self._process = subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL, env=self._environment())
+            # Signals sent to the whole group must not end the engine: we decide when it goes. It inherits our mask.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+            try:
+                self._process = subprocess.Popen(
+                    command, pass_fds=[fd], stdin=subprocess.DEVNULL, env=self._environment()
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._pipe = Connection(ours.detach())
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pipe.fileno(), self._readable)

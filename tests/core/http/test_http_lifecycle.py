@@ -34,6 +34,33 @@ def test_a_signal_ends_both_cleanly(server: Server, number: signal.Signals) -> N
     assert _gone(server)
 
 
+def test_a_signal_ends_a_server_with_live_requests(server: Server) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(server.complete, prompt=[HANG])
+        assert eventually(lambda: server.metric("ae:num_requests_live") == 1)
+        server.process.terminate()
+        assert server.wait() == (0, "")
+        assert isinstance(waiting.exception(), OSError), "the client sees its connection end"
+    assert _gone(server)
+
+
+def test_a_signal_to_the_whole_group_is_clean_too(server: Server) -> None:
+    """A Ctrl-C reaches both processes; only the front end acts on it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(server.engine_pid, number)
+    assert server.complete(prompt=[1], max_tokens=3)[0] == 200, "the engine works on"
+    os.kill(server.process.pid, signal.SIGINT)
+    assert server.wait() == (0, "")
+    assert _gone(server)
+
+
+def test_the_front_end_loads_no_model_library() -> None:
+    heavy = "{'torch', 'transformers', 'numba', 'numpy'}"
+    script = f"import sys, systems.core.serve; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_the_end_of_standard_input_ends_both(server: Server) -> None:
     assert server.process.stdin is not None
     server.process.stdin.close()
