@@ -8,8 +8,8 @@ import typer
 from ae.cli import out
 
 if TYPE_CHECKING:
-    from ae.campaign import Task
     from ae.figure import Figure
+    from ae.tasks import Task
 
 Figures = Annotated[list[str], typer.Argument(metavar="FIGURE...", help="figure14, system/figure14, system or all.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
@@ -55,6 +55,7 @@ def plan(
     """Show the points, why each would run, and how long that takes. Runs nothing."""
     from ae import campaign, catalog
     from ae.options import options
+    from ae.tasks import seconds
 
     chosen = options(tier, full=full, series=series or ())
     plans = [(figure, campaign.plan(figure, chosen)) for figure in catalog.select(figures)]
@@ -63,7 +64,7 @@ def plan(
         return
     for figure, tasks in plans:
         todo = [task for task in tasks if task.why]
-        size = out.duration(campaign.seconds(tasks))
+        size = out.duration(seconds(tasks))
         out.emit(f"{figure.id}: {len(tasks)} points, {len(tasks) - len(todo)} done, {len(todo)} to run, about {size}")
         if todo:
             out.table(("  point", "why"), [("  " + task.slot.readable, task.why) for task in todo])

@@ -75,7 +75,7 @@ def execute(arguments: Sequence[str]) -> int:
     """Run one command line; the exit code. Nothing but `--debug` lets a traceback through."""
     debug = "--debug" in arguments
     try:
-        code = app(args=[a for a in arguments if a != "--debug"], prog_name="ae", standalone_mode=False)
+        result = app(args=[a for a in arguments if a != "--debug"], prog_name="ae", standalone_mode=False)
     except AeError as error:
         if debug:
             traceback.print_exc()
@@ -84,11 +84,13 @@ def execute(arguments: Sequence[str]) -> int:
     except out.ReaderGone:
         return 0
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("interrupted; everything started has been stopped\n")
-        return INTERRUPTED
+        result = INTERRUPTED
     except Exception as error:  # noqa: BLE001 (the last resort of a command line)
         return _unexpected(error, debug=debug)
-    return code if isinstance(code, int) else 0
+    code = result if isinstance(result, int) else 0
+    if code == INTERRUPTED:
+        sys.stderr.write("interrupted: everything started has been stopped, finished points are kept\n")
+    return code
 
 
 def _unexpected(error: Exception, *, debug: bool) -> int:

@@ -8,7 +8,7 @@ import typer
 
 from ae.cli import out
 from ae.cli.listing import Figures, Full, SeriesOption, TierOption
-from systems.core.errors import UsageError
+from systems.core.errors import AeError, UsageError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -36,11 +36,21 @@ def run(
     deadline = time.monotonic() + _seconds(budget) if budget else None
     chosen = catalog.select(figures)
     _two_stage_interrupt()
-    results = []
+    results, errors = [], []
     for figure in chosen:
-        results.append(campaign.run(figure, how, reporter(), deadline=deadline))
+        if deadline is not None and time.monotonic() > deadline:
+            out.emit(f"the time budget is used up before {figure.id}")
+            continue
+        try:
+            results.append(campaign.run(figure, how, reporter(), deadline=deadline))
+        except AeError as error:
+            if len(chosen) == 1:
+                raise
+            errors.append(error)
+            out.complain(error)
+            continue
         _show(results[-1])
-    raise typer.Exit(_exit_code(results))
+    raise typer.Exit(errors[0].exit_code if errors else _exit_code(results))
 
 
 def _show(result: "Result") -> None:

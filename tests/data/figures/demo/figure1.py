@@ -22,8 +22,8 @@ FIGURE = Figure(
         Series("skip-join", "skip-join MLFQ", "fastserve/skip-join", color="vermillion", marker="o"),
     ),
     grids={
-        "quick": Grid(loads=(0.1, 0.2), trials=1, seconds=0.5),
-        "full": Grid(loads=(0.1, 0.2), trials=3, seconds=0.5),
+        "quick": Grid(loads=(0.2, 0.4), trials=1, seconds=0.5),
+        "full": Grid(loads=(0.2, 0.4), trials=3, seconds=0.5),
     },
     claims=(
         Claim(

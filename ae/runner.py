@@ -1,0 +1,143 @@
+"""Runs the points of one figure that are missing: one server per series and trial, retries, progress."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ae import launch, measure, outputs, places, points, tasks
+from ae.store import PointStore
+from systems.core.errors import AeError, MeasurementInvalid, ServerFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ae.figure import Figure
+    from ae.options import Options
+    from ae.points import Point
+    from ae.report import Reporter
+    from ae.tasks import Task
+    from ae.validity import Verdict
+
+RETRIES = 2  # after failures
+REPEATS = 1  # after something else on this machine disturbed the load generator
+DISTURBED = frozenset({"rate", "lateness", "client_cpu"})
+
+
+class Runner:
+    """The state of one run of one figure. `ran` counts points, `failed` has one line per point given up."""
+
+    def __init__(
+        self,
+        figure: Figure,
+        options: Options,
+        reporter: Reporter,
+        deadline: float | None,
+        placed: Sequence[outputs.Placed],
+    ) -> None:
+        self.ran = 0
+        self.failed: list[str] = []
+        self._figure = figure
+        self._options = options
+        self._reporter = reporter
+        self._deadline = deadline
+        self._placed = placed
+        home = places.figure(points.home(figure), options.tier)
+        self._run_folder = run_folder(figure, options)
+        self._store = PointStore(home / "points")
+        self._server: launch.Server | None = None
+
+    def run(self, todo: Sequence[Task]) -> None:
+        """Run every task, group by group; what is started is stopped, whatever happens."""
+        left = list(todo)
+        self._reporter.begin(len(left), tasks.seconds(left))
+        try:
+            for group in _groups(todo):
+                for point in group:
+                    if self._deadline is not None and time.monotonic() > self._deadline:
+                        self._reporter.say("the time budget is used up; the same command goes on from here")
+                        return
+                    words = self._point(point)
+                    left = [task for task in left if task.point is not point]
+                    self._reporter.advance(f"{point.slot.readable}: {words}", tasks.seconds(left))
+                self._stop()
+        finally:
+            self._stop()
+            self._reporter.end()
+
+    def _point(self, point: Point) -> str:
+        """Measure until it succeeds or is given up; how that went, in words."""
+        troubles: list[str] = []
+        disturbed = 0
+        while len(troubles) - disturbed <= RETRIES:
+            verdict = self._attempt(point, troubles)
+            if verdict is None:
+                continue
+            if verdict.valid or disturbed == REPEATS or not _disturbed(verdict):
+                self.ran += 1
+                again = f" (attempt {len(troubles) + 1})" if troubles else ""
+                return ("ok" if verdict.valid else f"INVALID: {verdict.why}") + again
+            disturbed += 1
+            troubles.append(f"disturbed: {verdict.why}")
+        self.failed.append(f"{point.slot.readable}: {troubles[-1]}")
+        return f"FAILED after {len(troubles)} attempts: {troubles[-1]}"
+
+    def _attempt(self, point: Point, troubles: list[str]) -> Verdict | None:
+        """One attempt; None when it failed, with the reason added to `troubles`."""
+        attempt = self._store.begin(point.slot.readable, point.key)
+        home = points.home(self._figure)
+        place = measure.Place(self._options.tier, home, self._run_folder / "pids", tuple(troubles))
+        try:
+            return measure.measure(point, self._ensure(point), attempt, place)
+        except (ServerFailed, MeasurementInvalid) as error:
+            self._stop()
+            measure.give_up(attempt, str(error))
+            troubles.append(error.what.splitlines()[0])
+            self._reporter.say(f"  {point.slot.readable}: {troubles[-1]} (attempt {attempt.number})")
+            return None
+
+    def _ensure(self, point: Point) -> launch.Server | None:
+        """Take the running server if it fits, or start one; while it loads, the figure so far is drawn."""
+        if point.engine is None:
+            return None
+        if self._server is None or not self._server.alive or self._server.config != point.engine:
+            self._stop()
+            name = f"{point.slot.panel.name}_{point.slot.series.name}"
+            self._server = launch.begin(point.engine, self._run_folder, name)
+            self._draw_partial()
+            self._server.await_ready(self._reporter.say)
+        return self._server
+
+    def _draw_partial(self) -> None:
+        if not self.ran:
+            return
+        try:
+            outputs.show(self._figure, self._options.tier, self._placed)
+        except AeError as error:
+            self._reporter.say(f"  the partial figure could not be drawn: {error}")
+
+    def _stop(self) -> None:
+        if self._server:
+            self._server.stop()
+            self._server = None
+
+
+def run_folder(figure: Figure, options: Options) -> Path:
+    """Where logs, configurations and pid files of running processes are."""
+    return places.figure(figure.id, options.tier).parent / "calibration" / "run"
+
+
+def _disturbed(verdict: Verdict) -> bool:
+    """Whether the measurement is invalid for reasons that may be gone a moment later."""
+    return {check.code for check in verdict.checks if not check.ok} <= DISTURBED
+
+
+def _groups(todo: Sequence[Task]) -> list[list[Point]]:
+    """Points of the same trial and server together, in order of first appearance."""
+    groups: dict[tuple[int, str], list[Point]] = {}
+    for task in todo:
+        if task.point:
+            where = task.point.engine.to_json() if task.point.engine else task.point.url
+            groups.setdefault((task.slot.trial, where), []).append(task.point)
+    return list(groups.values())

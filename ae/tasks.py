@@ -1,0 +1,89 @@
+"""Which points of a figure have to run, and why, in words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ae import launch, outputs, places, points
+from ae.store import PointStore, canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ae.calibrate import Calibration
+    from ae.figure import Figure
+    from ae.options import Options
+    from ae.points import Point, Slot
+
+OVERHEAD = 1.0  # seconds a point takes beside its window, for estimates
+SERVER_START = 4.0  # likewise, for a server
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A point and what is known of it: `why` it has to run, empty when it is done.
+
+    `point` is None as long as its calibration is missing: the rate is then unknown.
+    """
+
+    slot: Slot
+    point: Point | None
+    why: str
+
+
+def placed(figure: Figure, options: Options, known: Mapping[str, Calibration | None]) -> list[outputs.Placed]:
+    """Pair each slot of the grid with its point, None where the panel has no calibration. Raises UsageError."""
+    models = {series.variant: served_models(series.variant) for series in options.external}
+    pairs: list[outputs.Placed] = []
+    for slot in points.slots(figure, options.grid):
+        calibration = known.get(slot.panel.name)
+        text = models.get(slot.series.variant, "")
+        pairs.append((slot, points.resolve(slot, calibration, models=text) if calibration else None))
+    return pairs
+
+
+def tasks(figure: Figure, options: Options, pairs: Sequence[outputs.Placed]) -> list[Task]:
+    """List each point once, with the reason to run it."""
+    store = PointStore(places.figure(points.home(figure), options.tier) / "points")
+    found: dict[str, Task] = {}
+    for slot, point in pairs:
+        if point is None:
+            found[slot.readable] = Task(slot, None, "not calibrated on this machine yet")
+        else:
+            found.setdefault(point.key, Task(slot, point, why(point, store, again=options.again)))
+    return list(found.values())
+
+
+def why(point: Point, store: PointStore, *, again: bool = False) -> str:
+    """Say why `point` has to run; "" when it is done (`again`: an invalid measurement is not)."""
+    found = store.find(point.key)
+    if found.state == "done":
+        assert found.attempt is not None
+        return "its measurement was invalid" if again and not outputs.verdict_of(found.attempt).valid else ""
+    if found.state == "failed":
+        return "it failed last time"
+    if found.state == "interrupted":
+        return "it was cut off last time"
+    before = store.last_resolved(point.slot.readable, but=point.key)
+    if before is None:
+        return "not measured yet"
+    changed = points.changes(before, point)
+    more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
+    return ", ".join(changed[:3]) + more if changed else "its key changed"
+
+
+def seconds(todo: Iterable[Task]) -> float:
+    """Estimate how long the tasks that have to run will take."""
+    todo = [task for task in todo if task.why]
+    servers = {(t.slot.trial, t.slot.panel.name, t.slot.series.name) for t in todo if not t.slot.external}
+    windows = sum(t.slot.seconds + points.WARMUP + OVERHEAD for t in todo)
+    return windows + SERVER_START * len(servers)
+
+
+def served_models(url: str) -> str:
+    """Read what an external server serves, without what changes from call to call. Raises ServerFailed."""
+    answer = json.loads(launch.get(f"{url}/v1/models"))
+    models = [[m.get("id"), m.get("root"), m.get("max_model_len"), m.get("owned_by")] for m in answer.get("data", [])]
+    return canonical(models)
