@@ -37,8 +37,8 @@ def _attention(
 ) -> tuple[torch.Tensor, None]:
     """The library's interface: [1, heads, rows, dim] in, [1, rows, heads, dim] out."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    parts = (part[0].transpose(0, 1) for part in (query, key, value))
-    out = paged.attend(module.layer_idx, *parts, scale, sliding_window or 0, softcap or 0.0)
+    q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
+    out = paged.attend(module.layer_idx, q, k, v, scale, sliding_window or 0, softcap or 0.0)
     return out.unsqueeze(0), None
 
 
@@ -51,6 +51,7 @@ def load_model(config: EngineConfig, settings: Any) -> Any:
 
     logging.disable_progress_bar()
     dtype = DTYPES[config.dtype]
+    model: Any
     if config.dummy_weights:
         torch.manual_seed(config.seed)
         with torch.device(config.device):
@@ -58,7 +59,8 @@ def load_model(config: EngineConfig, settings: Any) -> Any:
     else:
         model = AutoModelForCausalLM.from_pretrained(
             config.model, dtype=dtype, attn_implementation=NAME, local_files_only=True
-        ).to(config.device)
+        )
+        model = model.to(torch.device(config.device))
     return model.eval().requires_grad_(requires_grad=False)
 
 

@@ -44,7 +44,8 @@ class Arena:
             Pool.DEVICE: _allocate(pages[Pool.DEVICE] * self.unit, device, pinned=False),
             Pool.HOST: _allocate(pages[Pool.HOST] * self.unit, "cpu", pinned=device == "cuda"),
         }
-        self._stream: Any = torch.cuda.Stream() if device == "cuda" else None
+        cuda: Any = torch.cuda
+        self._stream = cuda.Stream() if device == "cuda" else None
         self._copying = threading.Lock()
 
     def group_pages(self, group: Group, pool: Pool = Pool.DEVICE) -> int:

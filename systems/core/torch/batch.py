@@ -69,20 +69,25 @@ class Lane:
         self.live: list[Live] = []
         self.row: dict[int, int] = {}
         self.draws = Draws.none()
-        self._grow(16)
+        self._allocate(16)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def _grow(self, capacity: int) -> None:
-        size = len(self.ids)
-        old = (self.last, self.length, self.pages, self.tables) if size else ()
+    def _allocate(self, capacity: int) -> None:
         self.last = np.zeros(capacity, np.int64)
         self.length = np.zeros(capacity, np.int64)  # tokens held, the last of which is not in memory yet
         self.pages = np.zeros(capacity, np.int64)
         self.tables = np.zeros((capacity, self.limits.table), np.int32)
-        self.ones = np.arange(capacity + 1, dtype=np.int32)
-        for new, values in zip((self.last, self.length, self.pages, self.tables), old, strict=False):
+        self.count = np.arange(capacity + 1, dtype=np.int32)
+
+    def _arrays(self) -> tuple[NDArray[Any], ...]:
+        return self.last, self.length, self.pages, self.tables
+
+    def _grow(self, capacity: int) -> None:
+        size, old = len(self.ids), self._arrays()
+        self._allocate(capacity)
+        for new, values in zip(self._arrays(), old, strict=True):
             new[:size] = values[:size]
 
     def leave(self, gone: Iterable[int]) -> None:
@@ -91,7 +96,7 @@ class Lane:
         if not drop:
             return
         keep = [row for row, request in enumerate(self.ids) if request not in drop]
-        for array in (self.last, self.length, self.pages, self.tables):
+        for array in self._arrays():
             array[: len(keep)] = array[keep]
         self.ids = [self.ids[row] for row in keep]
         self.live = [self.live[row] for row in keep]
@@ -229,7 +234,7 @@ class Batches:
             return Rows(
                 tokens=lane.last[:size],
                 positions=lane.length[:size] - 1,
-                starts=lane.ones[: size + 1],
+                starts=lane.count[: size + 1],
                 lengths=lane.length[:size].astype(np.int32),
                 tables=lane.tables[:size],
                 emit=None,
@@ -242,7 +247,7 @@ class Batches:
         size, live = len(lane), [self.live[span.request] for span in spans]
         counts = np.asarray([span.count for span in spans])
         ends = np.asarray([span.start + span.count for span in spans])
-        starts = np.concatenate([lane.ones[: size + 1], size + np.cumsum(counts)]).astype(np.int32)
+        starts = np.concatenate([lane.count[: size + 1], size + np.cumsum(counts)]).astype(np.int32)
         tables = np.zeros((size + len(spans), self.limits.table), np.int32)
         tables[:size] = lane.tables[:size]
         for row, span in enumerate(spans, size):
@@ -256,7 +261,7 @@ class Batches:
             starts=starts,
             lengths=np.concatenate([lane.length[:size], ends]).astype(np.int32),
             tables=tables,
-            emit=np.concatenate([starts[size + 1 :][said] - 1, lane.ones[:size]]).astype(np.int64),
+            emit=np.concatenate([starts[size + 1 :][said] - 1, lane.count[:size]]).astype(np.int64),
             requests=[spans[number].request for number in said] + lane.ids,
             draws=draws.then(lane.draws.at(lane.length[:size])),
         )

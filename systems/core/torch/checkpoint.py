@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -71,7 +70,7 @@ def _discard(directory: Path) -> None:
         raise UsageError(f"{directory} exists and holds no tiny checkpoint of ours.", "Name another directory.")
     old = Path(tempfile.mkdtemp(prefix=".old-", dir=directory.parent))
     try:
-        os.replace(directory, old / "checkpoint")
+        directory.replace(old / "checkpoint")
     finally:
         shutil.rmtree(old, ignore_errors=True)
 

@@ -187,7 +187,7 @@ def _paged(arena: Arena, shape: Shape, longest: int, device: str) -> Paged:
         return CpuPaged(arena, shape.heads, longest)
     from systems.core.torch.cuda import CudaPaged
 
-    return CudaPaged(arena, shape.heads)
+    return CudaPaged(arena)
 
 
 def _path(model: Any, paged: Paged, config: EngineConfig) -> Path:

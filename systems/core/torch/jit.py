@@ -8,12 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-Function = TypeVar("Function", bound="Callable[..., object]")
+from typing import Any
 
 
 def _find_cache() -> None:
@@ -28,28 +23,28 @@ def _find_cache() -> None:
 _find_cache()
 
 import numba  # noqa: E402  the cache directory is read on import
-from llvmlite import ir  # noqa: E402
+from llvmlite import ir  # type: ignore[import-untyped]  # noqa: E402
 from numba.core import types  # noqa: E402
 from numba.extending import intrinsic  # noqa: E402
 from numba.np.arrayobj import make_array  # noqa: E402
 
 
-def compiled(function: Function) -> Function:
+def compiled(function: Any) -> Any:
     """`function`, compiled on its first call for the types it is called with."""
-    return cast("Function", numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")(function))
+    return numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")(function)
 
 
-def inlined(function: Function) -> Function:
+def inlined(function: Any) -> Any:
     """`function`, for use inside other kernels only."""
-    return cast("Function", numba.njit(inline="always", fastmath=True, error_model="numpy")(function))
+    return numba.njit(inline="always", fastmath=True, error_model="numpy")(function)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def prefetch(_context: Any, array: Any, _index: Any) -> Any:
+def _prefetch(_context: Any, array: Any, _index: Any) -> Any:
     """Ask for the cache line of `array[index]` (one-dimensional, contiguous); it never faults."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = make_array(signature.args[0])(context, builder, arguments[0]).data
+        array_of: Any = make_array
+        data = array_of(signature.args[0])(context, builder, arguments[0]).data
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
         address = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
         kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
@@ -58,3 +53,6 @@ def prefetch(_context: Any, array: Any, _index: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp), generate
+
+
+prefetch: Any = intrinsic(_prefetch)

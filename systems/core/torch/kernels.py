@@ -6,13 +6,13 @@ chunk are the same thing. Page size and head size are constants of the compiled 
 a page's scores in registers. Keys of a page lie `[dim, token]`, values `[token, dim]` (see arena.py).
 """
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, type-arg"
-# ruff: noqa: ANN001, ANN202  (types of compiled arguments are numba's business)
+# ruff: noqa: ANN001, ANN201, ANN202  (types of compiled arguments are numba's business)
 
 from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,7 +30,7 @@ CACHE = 12 << 20  # bytes of KV, all layers, beyond which fetching ahead pays (m
 
 @inlined
 def exp32(x):
-    """e to the `x` in float32 for x <= 88, relative error below 2e-7, without a call: it vectorises."""
+    """The exponential of `x` in float32 for x <= 88, relative error below 2e-7, without a call: it vectorises."""
     y = max(x, _f(-87.0)) * _LOG2E
     n = np.floor(y + _f(0.5))
     f = (y - n) * _LN2
@@ -175,5 +175,5 @@ def attention(page: int, dim: int) -> Callable[..., None]:
                     page, dim, run,
                 )  # fmt: skip
 
-    kernel: Any = attend
+    kernel: Callable[..., None] = attend
     return kernel

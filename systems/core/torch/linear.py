@@ -17,7 +17,8 @@ KEEP = 8 << 20  # bytes; a larger plain weight is not kept beside the packed one
 
 def packing() -> bool:
     """Whether this build of torch has the packed product."""
-    return bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    backend: Any = torch.backends.mkldnn
+    return bool(backend.is_available()) and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 
 
 class Packed:

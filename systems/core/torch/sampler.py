@@ -64,9 +64,8 @@ class Draws:
 
 def uniform(seed: NDArray[np.uint64], position: NDArray[np.int64]) -> NDArray[np.float64]:
     """One number in [0, 1) for each pair: the SplitMix64 output function, applied twice."""
-    return (
-        _mix(_mix(seed + _GOLDEN) + (position.astype(np.uint64) + np.uint64(1)) * _GOLDEN) >> np.uint64(11)
-    ) * 2.0**-53
+    mixed = _mix(_mix(seed + _GOLDEN) + (position.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+    return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -99,7 +98,9 @@ def _draw(
     if cut.size:
         weights[cut] *= _nucleus(weights[cut], top_p[cut])
     steps = np.cumsum(weights, axis=1)
-    return np.minimum((steps <= (u * steps[:, -1])[:, None]).sum(axis=1), logits.shape[1] - 1)
+    below: NDArray[np.int64] = (steps <= (u * steps[:, -1])[:, None]).sum(axis=1)
+    drawn: NDArray[np.int64] = np.minimum(below, logits.shape[1] - 1)
+    return drawn
 
 
 def _nucleus(weights: NDArray[np.float64], top_p: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -109,6 +110,6 @@ def _nucleus(weights: NDArray[np.float64], top_p: NDArray[np.float64]) -> NDArra
     before = np.cumsum(sorted_weights, axis=1) - sorted_weights
     kept = before < top_p[:, None] * weights.sum(axis=1, keepdims=True)
     kept[:, 0] = True
-    inside = np.zeros_like(kept)
+    inside: NDArray[np.bool_] = np.zeros(kept.shape, np.bool_)
     np.put_along_axis(inside, order, kept, axis=1)
     return inside

@@ -15,7 +15,7 @@ just him know take people into year your good some could them see other than the
 think also back after use two how our work first well way even new want because any these give day most us
 request token model memory block page batch queue schedule server client latency throughput prompt output
 iteration attention layer transfer preempt resume measure figure claim compare result policy engine
-""".split()
+""".split()  # noqa: SIM905  a paragraph is easier to read than 200 quoted words
 
 
 def train(vocab: int) -> Any:

@@ -27,7 +27,9 @@ class Job:
 class Driver:
     """`trouble` is the chance, per iteration, that a random request is preempted."""
 
-    def __init__(self, compute: TorchCompute, *, chunk: int, batch: int = 8, trouble: float = 0.0, seed: int = 0) -> None:
+    def __init__(
+        self, compute: TorchCompute, *, chunk: int, batch: int = 8, trouble: float = 0.0, seed: int = 0
+    ) -> None:
         self.compute, self.chunk, self.batch, self.trouble = compute, chunk, batch, trouble
         self.random = random.Random(seed)
         self.blocks = PagedBlocks(compute.device_pages, compute.host_pages, compute.config.page_tokens, 1)
