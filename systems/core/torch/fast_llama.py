@@ -43,7 +43,8 @@ class _Layer:
         self.up = Packed(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]))
         self.down = Packed(mlp.down_proj.weight)
         self.norm, self.norm2 = weights(layer.input_layernorm.weight), weights(layer.post_attention_layernorm.weight)
-        self.window = getattr(mixer, "sliding_window", None) or 0
+        # qwen2 has a window per layer, mistral one for the model, llama none
+        self.window = getattr(mixer, "sliding_window", getattr(mixer.config, "sliding_window", None)) or 0
         self.scale = float(mixer.scaling)
 
 

@@ -64,12 +64,12 @@ def feed(paged: Paged, chunks: list[list[int]], q: Array, k: Array, v: Array, **
             requests=[],
             draws=Draws.none(),
         )
-        parts = [
+        x, y, z = (
             torch.from_numpy(np.concatenate([part[s, p] for (s, *_), p in zip(now, places, strict=True)]))
             for part in (q, k, v)
-        ]
+        )
         paged.begin(rows)
-        got = paged.attend(1, *parts, q.shape[3] ** -0.5, how.get("window", 0), how.get("softcap", 0.0)).numpy()
+        got = paged.attend(1, x, y, z, q.shape[3] ** -0.5, how.get("window", 0), how.get("softcap", 0.0)).numpy()
         for (s, start, count), first in zip(now, rows.starts, strict=False):
             out[s, start : start + count] = got[first : first + count]
             done[s] += count
@@ -77,9 +77,7 @@ def feed(paged: Paged, chunks: list[list[int]], q: Array, k: Array, v: Array, **
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gathered"])
-@pytest.mark.parametrize(
-    ("page", "heads", "kv_heads", "dim"), [(16, 8, 2, 16), (8, 4, 1, 64), (4, 3, 3, 20)]
-)
+@pytest.mark.parametrize(("page", "heads", "kv_heads", "dim"), [(16, 8, 2, 16), (8, 4, 1, 64), (4, 3, 3, 20)])
 def test_mixed_batches(kind: str, page: int, heads: int, kv_heads: int, dim: int) -> None:
     draw = np.random.default_rng(0)
     q, k, v = (draw.standard_normal((3, 32, h, dim)).astype(np.float32) for h in (heads, kv_heads, kv_heads))
@@ -101,7 +99,7 @@ def test_exponential() -> None:
             out[i] = exp32(x[i])
         return out
 
-    compiled_exp = numba.njit(each)
+    compiled_exp: Any = numba.njit()(each)
     x = np.linspace(-86, 87, 20001).astype(np.float32)
     np.testing.assert_allclose(compiled_exp(x), np.exp(x.astype(np.float64)), rtol=5e-6)
     small = np.linspace(-8, 0, 20001).astype(np.float32)
