@@ -41,7 +41,14 @@ class Built:
 
 def main() -> None:
     """Serve the front end at the other end of the pipe until it stops us or is gone."""
-    pipe = EnginePipe(int(sys.argv[1]))
+    code = _serve(EnginePipe(int(sys.argv[1])))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # everything is closed; taking torch down in good order would cost up to 3 s
+
+
+def _serve(pipe: EnginePipe) -> int:
+    """Build and run; the exit code."""
     try:
         config = pipe.start().config
         built = build_compute(config)
@@ -50,11 +57,12 @@ def main() -> None:
         loop.run()
     except AeError as error:
         pipe.outbox(Died(str(error), error.exit_code))
-        sys.exit(error.exit_code)
+        return error.exit_code
     except Exception as error:  # noqa: BLE001 - whatever it is, waiting clients must hear of it
         traceback.print_exc()
         pipe.outbox(Died(f"{type(error).__name__}: {error}"))
-        sys.exit(1)
+        return 1
+    return 0
 
 
 def build_compute(config: EngineConfig) -> Built:

@@ -96,6 +96,19 @@ def test_sixty_four_clients_that_start_and_leave(server: Server, tmp_path: Path)
     assert all(decision.equal for decision in decisions)
 
 
+def test_slo_and_priority_reach_the_policy(server: Server, tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    assert eventually(lambda: server.post("/ae/reset", {"event_log": str(log)})[0] == 200)
+    slo = {"name": "chat", "ttft_ms": 250, "tpot_ms": 12.5}
+    assert server.complete(prompt=[1, 2], max_tokens=2, priority=-3, ae={"slo": slo})[0] == 200
+    assert eventually(lambda: server.post("/ae/reset", {"event_log": ""})[0] == 200)
+    rows = [json.loads(line) for line in log.read_text().splitlines()[1:]]
+    (arrived,) = (row[1] for row in rows if row[1] and row[1][0] == "arrived")
+    assert -3 in arrived
+    assert ["chat", 250_000_000, 12_500_000] in arrived
+    assert 2 in arrived, "the prompt's length"
+
+
 def test_a_log_that_cannot_be_written(server: Server) -> None:
     assert _idle(server)
     status, answer = server.post("/ae/reset", {"event_log": "/nowhere/at/all.jsonl"})

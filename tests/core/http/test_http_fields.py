@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
-from systems.core.http.fields import Completion, FieldError, parse
+from systems.core.http.fields import SUPPORTED, Completion, FieldError, parse
 from systems.core.request import Slo
 
 
@@ -105,3 +107,9 @@ def test_what_is_no_object(body: bytes) -> None:
 def test_unknown_field_lists_the_known() -> None:
     with pytest.raises(FieldError, match=r"no field 'temprature'.*Known fields: .*temperature"):
         _parse(temprature=1)
+
+
+def test_the_manual_names_the_supported_fields_and_no_other() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "http.md").read_text()
+    listed = page.split("Supported: ")[1].split("and one extension")[0]
+    assert {*re.findall(r"`(\w+)`", listed), "ae"} == {*SUPPORTED, "include_usage", "continuous_usage_stats"}
