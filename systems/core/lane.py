@@ -34,7 +34,6 @@ class Job:
     computed: int = 0
     since: int = 0
     tick: int = -1
-    prefilled: bool = False
 
     @classmethod
     def of(cls, arrival: Arrival) -> Job:
@@ -54,6 +53,11 @@ class Job:
     def todo(self) -> int:
         """Tokens left to compute before the next one comes out."""
         return self.known - self.computed
+
+    @property
+    def prefilled(self) -> bool:
+        """Whether it has put out a token."""
+        return self.known > self.prompt
 
     @property
     def kind(self) -> SpanKind:

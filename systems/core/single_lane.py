@@ -92,7 +92,6 @@ class SingleLane:
             job = self.jobs[span.request]
             job.computed = span.start + done.computed
             job.known += done.tokens
-            job.prefilled |= done.tokens > 0
         self.ran(iteration, outcome.ends[-1] - self.launched_at, now)
         over.extend(self._cancelled)
         self._cancelled.clear()

@@ -31,6 +31,14 @@ class Fcfs(Preemptive):
         """The job's place; smaller runs first."""
         return job.arrived
 
+    def skips(self) -> bool:
+        """No prompt overtakes one that waits for the token budget."""
+        return False
+
+    def overtakes(self) -> bool:
+        """No job overtakes one that waits for memory: the last in order make room for it."""
+        return False
+
     def arrived(self, job: Job, now: int) -> None:
         """Take its place."""
         super().arrived(job, now)

@@ -59,6 +59,10 @@ class Preemptive(SingleLane):
         """Whether jobs behind a prompt that exceeds the token budget may run before it."""
         return True
 
+    def overtakes(self) -> bool:
+        """Whether jobs behind one whose memory is short may run before it."""
+        return True
+
     def next_scheduled(self, job: Job, now: int) -> int:
         """Estimated time until `job` runs again (only the order matters); here its place."""
         return self.place_of(job)
@@ -110,12 +114,13 @@ class Preemptive(SingleLane):
         if not self.changed and self.lane.members and self.lane.grow():
             return self.lane.launch(), self.keeping.between(now)
         chosen = self._walk(now)
-        moves, hold = self.keeping.after_walk(chosen, now)
+        self.changed = False
+        moves, hold = self.keeping.after_walk(chosen, now)  # a job dropped here makes room that the next walk may use
         while not chosen and not moves and not self.keeping.moving and self.jobs:
             # nothing is ready and nothing is on its way: make the first job ready, whatever it costs
             moves = self.keeping.force(self.jobs[self.order[0][1]])
             chosen = self._walk(now) if not moves else {}
-        self.changed = hold or not chosen
+        self.changed |= hold or not chosen
         return (None if hold or not chosen else self._launch(chosen, now)), moves
 
     def _walk(self, now: int) -> dict[int, Job]:
@@ -144,6 +149,8 @@ class Preemptive(SingleLane):
                 places -= 1
             else:
                 places -= self.keeping.wanted(job)
+                if not self.overtakes():
+                    break
         return chosen
 
     def _granted(self, job: Job, chosen: dict[int, Job]) -> bool:
