@@ -7,7 +7,6 @@ median of repeated passes of `TorchCompute` itself, so it holds the bookkeeping 
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from systems.core.config import EngineConfig
 from systems.core.errors import AeError, UsageError
+from systems.core.hardware import cpu_name
 from systems.core.plan import Iteration, Span, SpanKind
 from systems.core.profile import Profile
 from systems.core.request import Request, Sampling
@@ -125,16 +125,6 @@ def _repeat(once: Callable[[], None]) -> int:
         if elapsed < worked * INTERRUPTED:
             undisturbed.append(elapsed)
     return round(statistics.median(undisturbed if len(undisturbed) >= 3 else whole))
-
-
-def cpu_name() -> str:
-    """The processor's name as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def main() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import platform
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 
 from systems.core.compute import Step
 from systems.core.errors import BadRequest, PrerequisiteError, UsageError
+from systems.core.hardware import cpu_name
 from systems.core.plan import Pool
 from systems.core.torch.arena import Arena
 from systems.core.torch.attention import CpuPaged, Paged
@@ -212,4 +212,4 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def _device_name(device: str) -> str:
-    return torch.cuda.get_device_name() if device == "cuda" else f"{platform.processor() or platform.machine()} (cpu)"
+    return torch.cuda.get_device_name() if device == "cuda" else cpu_name()
