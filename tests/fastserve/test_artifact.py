@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import cast
 
 import pytest
-from toy import MS, Clockwork, Hand
 
 from systems.core.assemble import Memory
 from systems.fastserve.artifact import Artifact
+from tests.core.toy import MS, Clockwork, Hand
 
 SHORT = Clockwork(token=MS // 100)  # every prompt fits the first quantum
 HOST = Memory(device_pages=64, host_pages=20, page_tokens=4)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy import MS, Clockwork, Hand, serve
 
 from systems.core.assemble import Memory
 from systems.core.errors import UsageError
 from systems.fastserve.variants import VARIANTS
+from tests.core.toy import MS, Clockwork, Hand, serve
 
 ALL = [v.id for v in VARIANTS]
 MIXING = [*ALL, "vllm/chunked"]

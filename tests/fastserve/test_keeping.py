@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import cast
 
 import pytest
-from toy import MS, Clockwork, Hand, serve
 
 from systems.core.assemble import Memory
 from systems.core.memory.blocks import Where
@@ -13,6 +12,7 @@ from systems.core.plan import SpanKind
 from systems.core.virtual import Link
 from systems.fastserve.preemptive import Preemptive
 from systems.fastserve.proactive import Proactive
+from tests.core.toy import MS, Clockwork, Hand, serve
 
 SHORT = Clockwork(token=MS // 100)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import cast
 
 import pytest
-from toy import MS, Clockwork, Hand, serve
 
 from systems.fastserve.skip_join import SkipJoin
+from tests.core.toy import MS, Clockwork, Hand, serve
 
 
 def policy_of(hand: Hand) -> SkipJoin:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy import MS, Hand, serve
 
 from systems.core.assemble import Memory
 from systems.core.memory.blocks import Where
 from systems.core.plan import SpanKind
+from tests.core.toy import MS, Hand, serve
 
 jobs_strategy = st.lists(
     st.tuples(st.integers(0, 30).map(float), st.integers(1, 24), st.integers(1, 20)), min_size=1, max_size=12
