@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ae import manifest, validity
+from ae import manifest, points, validity
 from ae.driver import Job, drive
 from ae.load.facts import Facts, from_line
 from ae.points import REQUEST_TIMEOUT, Point
@@ -58,6 +58,7 @@ def measure(point: Point, server: Server | None, attempt: Attempt, place: Place)
         if server:
             attempt.write("server.log", _from(server.log, offset))
     attempt.adopt(attempt.temporary("requests.jsonl"), "requests.jsonl")
+    points.check_unchanged(point)
     verdict = judge(records, _facts(attempt), applied)
     attempt.write("verdict.json", verdict.to_json() + "\n")
     attempt.write("manifest.json", _manifest(point, place, attempt, applied, started, begun).to_json())

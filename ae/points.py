@@ -151,10 +151,8 @@ def resolve(slot: Slot, calibration: Calibration, *, models: str = "") -> Point:
     ]
     if engine is None:
         parts += [Setting("url", slot.series.variant), Setting("models", models)]
-        code = code_of(CLIENT)
     else:
         parts += [Setting("profile", calibration.profile_hash), *_engine_settings(engine)]
-        code = code_of((*SERVER, *CLIENT, policy_module(engine.variant)))
     return Point(
         slot=slot,
         rate=rate,
@@ -164,7 +162,7 @@ def resolve(slot: Slot, calibration: Calibration, *, models: str = "") -> Point:
         engine=engine,
         url=slot.series.variant if engine is None else "",
         settings=tuple(sorted(parts)),
-        code=code,
+        code=code_of(_roots(engine)),
     )
 
 
@@ -209,7 +207,22 @@ def policy_module(name: str) -> str:
 
 @lru_cache(maxsize=64)
 def code_of(modules: tuple[str, ...]) -> tuple[ModuleHash, ...]:
-    """Hash the closure of `modules` in this repository (once per process: a run must not notice edits midway)."""
+    """Hash the closure of `modules` in this repository, once per process (see `check_unchanged`)."""
+    return _code_now(modules)
+
+
+def check_unchanged(point: Point) -> None:
+    """Make sure that the code on disk is what `point` says. Raises UsageError when somebody has edited it since."""
+    now = _code_now(_roots(point.engine))
+    if edited := sorted({path for path, _ in {*now} ^ {*point.code}}):
+        raise UsageError(f"{edited[0]} was edited while it was being measured.", "Run the same command again.")
+
+
+def _roots(engine: EngineConfig | None) -> tuple[str, ...]:
+    return CLIENT if engine is None else (*SERVER, *CLIENT, policy_module(engine.variant))
+
+
+def _code_now(modules: tuple[str, ...]) -> tuple[ModuleHash, ...]:
     return tuple(m for m in closure(modules, places.REPOSITORY) if m.path not in _NOT_MEASURING)
 
 

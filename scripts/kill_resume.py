@@ -12,11 +12,13 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,90 +29,110 @@ LIMIT = 300.0
 
 
 def main() -> int:
-    """Run the trial; 0 when everything held."""
+    """Run the trial; 0 when everything held, an AssertionError that says what did not otherwise."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kills", type=int, help="how many times to kill")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ae-kill-") as folder:
-        return trial(given.kills, random.Random(given.seed), Path(folder))  # noqa: S311 (moments, not secrets)
-
-
-def trial(kills: int, moments: random.Random, folder: Path) -> int:
-    """Kill `kills` times, then let it finish. Prints one line per kill and a last line."""
-    begun = time.monotonic()
-    finished = run_to_end(folder / "whole")
-    length = time.monotonic() - begun
-    print(f"an undisturbed run takes {length:.1f} s and leaves {len(finished)} finished points")
-    assert len(finished) == POINTS, finished
-    results, known = folder / "killed", set[str]()
-    for number in range(kills):
-        # Each run gets a like share of the work left, so that kills fall into every phase and not only into the first.
-        wait = moments.uniform(0.2, max(1.0, length * (1 - len(known) / POINTS)))
-        ended = killed_after(wait, results)
-        after = done(results)
-        check_kept(known, after)
-        check_nothing_runs(results)
-        print(
-            f"kill {number + 1}/{kills} after {wait:5.2f} s: {len(after)} points finished{' (run had ended)' * ended}"
-        )
-        known = set(after)
-        if len(known) == POINTS:
-            results, known = folder / f"killed-{number}", set()
-    final = run_to_end(results)
-    check_kept(known, final)
-    assert len(final) == POINTS, final
-    check_whole(results)
-    check_nothing_runs(results)
-    again = subprocess.run(COMMAND, env=environment(results), cwd=ROOT, capture_output=True, text=True, check=False)
-    assert "nothing to run" in again.stdout, again.stdout
-    print(f"kill_resume: ok ({kills} kills, {len(final)} points)")
+        tree = Path(folder) / "tree"
+        for part in ("ae", "systems", "scripts", "tests/data"):  # a copy: nobody edits it while we run
+            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+        trial(Harness(tree), given.kills, random.Random(given.seed), Path(folder))  # noqa: S311 (moments, not secrets)
     return 0
 
 
-def environment(results: Path) -> dict[str, str]:
-    """Point the command at the test figures and at a folder of results of its own."""
-    figures = ROOT / "tests" / "data" / "figures"
-    return {**os.environ, "AE_FIGURES": str(figures), "AE_RESULTS": str(results), "PYTHONPATH": str(ROOT)}
+def trial(harness: Harness, kills: int, moments: random.Random, folder: Path) -> None:
+    """Kill `kills` times, then let it finish. Prints one line per kill and a last line."""
+    begun = time.monotonic()
+    finished = harness.run_to_end(folder / "whole")
+    length = time.monotonic() - begun
+    print(f"an undisturbed run takes {length:.1f} s and leaves {len(points(finished))} finished points")
+    results, known = folder / "killed", set[str]()
+    for number in range(kills):
+        if len(points(known)) == POINTS:  # begin anew: there would be nothing left to kill
+            results, known = folder / f"killed-{number}", set()
+        # A share of the work that is left, so that kills fall into every phase and not only into the first.
+        wait = moments.uniform(0.2, max(1.0, length * (1 - len(points(known)) / POINTS)))
+        ended = harness.killed_after(wait, results)
+        after = done(results)
+        check_kept(known, after)
+        check_nothing_runs(results)
+        note = " (the run had ended)" if ended else ""
+        print(f"kill {number + 1}/{kills} after {wait:5.2f} s: {len(points(after))} points finished{note}")
+        known = after
+    final = harness.run_to_end(results)
+    check_kept(known, final)
+    check_whole(results)
+    check_nothing_runs(results)
+    assert "nothing to run" in harness.run(results), "a complete run runs something again"
+    print(f"kill_resume: ok ({kills} kills)")
 
 
-def run_to_end(results: Path) -> list[str]:
-    """Let the command finish; the points it leaves. An invalid measurement (5) is a finished one."""
-    run = subprocess.run(
-        COMMAND, env=environment(results), cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=False
-    )
-    assert run.returncode in {0, 5}, f"exit code {run.returncode}\n{run.stdout}\n{run.stderr}"
-    return done(results)
+@dataclass(frozen=True)
+class Harness:
+    """The command under test, run from a copy of the repository."""
+
+    tree: Path
+
+    def run(self, results: Path) -> str:
+        """Let the command finish; what it prints. An invalid measurement (5) is a finished one."""
+        run = subprocess.run(
+            COMMAND,
+            env=self._environment(results),
+            cwd=self.tree,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        assert run.returncode in {0, 5}, f"exit code {run.returncode}\n{run.stdout}\n{run.stderr}"
+        return run.stdout
+
+    def run_to_end(self, results: Path) -> set[str]:
+        """Let the command finish; the attempts it leaves, one or more of every point."""
+        self.run(results)
+        assert len(points(done(results))) == POINTS, sorted(done(results))
+        return done(results)
+
+    def killed_after(self, seconds: float, results: Path) -> bool:
+        """Start the command and kill it; whether it had ended before."""
+        log = results.parent / "command.log"
+        environment = self._environment(results)
+        with (
+            log.open("w") as out,
+            subprocess.Popen(COMMAND, env=environment, cwd=self.tree, stdout=out, stderr=out) as run,
+        ):
+            try:
+                run.wait(seconds)
+            except subprocess.TimeoutExpired:
+                os.kill(run.pid, signal.SIGKILL)
+                run.wait()
+                return False
+        assert run.returncode in {0, 5}, log.read_text()
+        return True
+
+    def _environment(self, results: Path) -> dict[str, str]:
+        figures = str(self.tree / "tests" / "data" / "figures")
+        return {**os.environ, "AE_FIGURES": figures, "AE_RESULTS": str(results), "PYTHONPATH": str(self.tree)}
 
 
-def killed_after(seconds: float, results: Path) -> bool:
-    """Start the command and kill it; whether it had ended before."""
-    log = results.parent / "command.log"
-    with (
-        log.open("w") as out,
-        subprocess.Popen(COMMAND, env=environment(results), cwd=ROOT, stdout=out, stderr=out) as run,
-    ):
-        try:
-            run.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.kill(run.pid, signal.SIGKILL)
-            run.wait()
-            return False
-    assert run.returncode in {0, 5}, log.read_text()
-    return True
-
-
-def done(results: Path) -> list[str]:
+def done(results: Path) -> set[str]:
     """The attempts with a DONE marker, and when it was written: neither may change later."""
-    return sorted(f"{marker.parent} {marker.stat().st_mtime_ns}" for marker in results.glob("**/attempt-*/DONE"))
+    return {f"{marker.parent} {marker.stat().st_mtime_ns}" for marker in results.glob("**/attempt-*/DONE")}
 
 
-def check_kept(before: set[str], after: list[str]) -> None:
+def points(attempts: set[str]) -> set[Path]:
+    """The points that `done` has attempts of."""
+    return {Path(line.rsplit(" ", 1)[0]).parent for line in attempts}
+
+
+def check_kept(before: set[str], after: set[str]) -> None:
     """A finished attempt stays as it is, and its point is not measured again."""
-    assert before <= set(after), f"lost or rewritten: {before - set(after)}"
-    folders = [str(Path(line.rsplit(" ", 1)[0]).parent) for line in after]
-    disturbed = [f for f in set(folders) if folders.count(f) > 1 and not _was_disturbed(Path(f))]
-    assert not disturbed, f"measured again: {disturbed}"
+    assert before <= after, f"lost or rewritten: {before - after}"
+    again = points(before) & points(after - before)
+    repeated = [point for point in again if not _was_disturbed(point)]
+    assert not repeated, f"measured again: {repeated}"
 
 
 def _was_disturbed(point: Path) -> bool:
