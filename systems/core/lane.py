@@ -121,6 +121,8 @@ class Lane:
         del self.members[job.request]
         del self._slots[self._slot(job)][job.request]
         job.tick = -1
+        if self._grown:  # it may be back before the next launch, with a table that has these pages
+            self._grown = [grant for grant in self._grown if grant.request != job.request]
 
     def _slot(self, job: Job) -> int:
         return (job.tick - job.computed) % len(self._slots)
@@ -154,7 +156,7 @@ class Lane:
                 for job in self._joined.values()
             ),
             left=tuple(self._left),
-            grown=tuple(grant for grant in self._grown if grant.request in self.members) if self._grown else (),
+            grown=tuple(self._grown),
             leap=leap,
         )
         self._joined.clear()
