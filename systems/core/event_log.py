@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import Any, TextIO
 from zlib import crc32
 
-from systems.core.events import Arrived, Cancelled, Ended, Event, Moved, Outcome, Ran, SpanOutcome, StopReason, Times
+from systems.core.events import (
+    Arrived,
+    Cancelled,
+    Ended,
+    Event,
+    Moved,
+    Outcome,
+    Ran,
+    SpanOutcome,
+    StopReason,
+    Times,
+    Woke,
+)
 from systems.core.plan import Iteration, Place, Plan, Span, Transfer
 from systems.core.request import Arrival, Slo
 
@@ -102,7 +114,7 @@ class EventDecoder:
         self._transfers.update((t.id, t) for t in plan.move)
 
     def decode(self, row: Json) -> Event:
-        """The event of one logged row."""
+        """The event of one logged row. Raises ValueError or KeyError when there is none that fits the plans so far."""
         kind, *rest = row
         if kind == "arrived":
             request, at, prompt, model, priority, slo, output = rest
@@ -118,8 +130,11 @@ class EventDecoder:
             return Ran(self._iterations.pop(iteration), outcome)
         if kind == "moved":
             return Moved(self._transfers.pop(rest[0]), bool(rest[1]))
-        assert kind == "cancelled", kind
-        return Cancelled(rest[0])
+        if kind == "cancelled":
+            return Cancelled(rest[0])
+        if kind == "woke":
+            return Woke()
+        raise ValueError(f"unknown event {kind!r}")
 
 
 class EventLog:

@@ -28,9 +28,9 @@ class Replayed:
 
 
 def replay(path: Path) -> Iterator[Replayed]:
-    """The decisions of a log, in order. A last line cut short by a crash is left out.
+    """The decisions of a log, in order, up to the first that differs. A last line cut short by a crash is left out.
 
-    Raises UsageError when the log is missing or is not an event log of this schema.
+    Raises UsageError when the log is missing, is not an event log of this schema, or has a damaged line.
     """
     try:
         lines = path.open()
@@ -40,9 +40,20 @@ def replay(path: Path) -> Iterator[Replayed]:
         header = _header(next(lines, ""), path)
         policy = policy_from(header)
         decoder = EventDecoder()
-        for line in lines:
-            if line.endswith("\n"):
-                yield from _row(json.loads(line), policy, decoder)
+        for number, line in enumerate(lines, 2):
+            if not line.endswith("\n"):
+                return
+            try:
+                decision = _row(json.loads(line), policy, decoder)
+            except (ValueError, KeyError, TypeError) as error:
+                raise UsageError(
+                    f"{path}, line {number}, does not follow from the lines before it: {error!r}.",
+                    "The log was changed or damaged; record it again: ae run FIGURE.",
+                ) from error
+            if decision:
+                yield decision
+                if not decision.equal:
+                    return  # what follows answers plans that this policy did not make
 
 
 def policy_from(header: dict[str, Any]) -> Policy:
@@ -62,23 +73,25 @@ def _header(line: str, path: Path) -> dict[str, Any]:
     raise UsageError(f"{path} is not an event log of schema 1.", "Record it again with this version: ae run FIGURE.")
 
 
-def _row(row: list[Any], policy: Policy, decoder: EventDecoder) -> Iterator[Replayed]:
+def _row(row: list[Any], policy: Policy, decoder: EventDecoder) -> Replayed | None:
     now, event, *recorded = row
     if not recorded:
         policy.on(decoder.decode(event), now)
-        return
+        return None
     plan = policy.plan(now)
     decoder.note(plan)
     ours = json.loads(json.dumps(encode_plan(plan)))
-    yield Replayed(now, explain(plan, policy), ours == recorded[0])
+    return Replayed(now, explain(plan, policy), ours == recorded[0])
 
 
 def explain(plan: Plan, policy: Policy) -> str:
     """One plain line for a plan, with the policy's own words for the requests it touches."""
     parts: list[str] = []
     for iteration in plan.launch:
-        for span in iteration.spans:
-            parts.append(f"{span.kind} {_who(policy, span.request)} tokens {span.start}..{span.start + span.count - 1}")
+        parts.extend(
+            f"{span.kind} {_who(policy, span.request)} tokens {span.start}..{span.start + span.count - 1}"
+            for span in iteration.spans
+        )
         parts.extend(f"preempt {_who(policy, request)}" for request in iteration.left)
         parts.extend(f"decode {_who(policy, span.request)}" for span in iteration.joined)
         parts.append(f"run iteration {iteration.id}")
