@@ -34,7 +34,7 @@ def serve(
     from ae.cli.progress import Lines
     from systems.core.config import EngineConfig
 
-    engine = _engine(EngineConfig(model=model, variant=system, port=port), option or [])
+    engine = configured(EngineConfig(model=model, variant=system, port=port), option or [])
     engine = prepare.prepared(engine, places.cache() / "serve", Lines().say)
     # The server becomes this process: its signals, its terminal and its exit code are the user's own.
     with tempfile.NamedTemporaryFile("w", suffix=".json", prefix="ae-engine-", delete=False) as file:
@@ -109,7 +109,7 @@ def bench(
     raise typer.Exit(0 if found.verdict.valid else INVALID)
 
 
-def _engine(engine: "EngineConfig", options: list[str]) -> "EngineConfig":
+def configured(engine: "EngineConfig", options: list[str]) -> "EngineConfig":
     """Fields of the engine by their own name; anything else is a setting of the policy, checked by it."""
     from dataclasses import fields
 

@@ -47,19 +47,27 @@ for name, command in COMMANDS.items():
     app.command(name)(command)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        try:
+            out.emit(f"ae {metadata.version('ae')}")
+        except metadata.PackageNotFoundError:
+            out.emit("ae, from a checkout that is not installed")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     figures: Annotated[str, typer.Option(help="Folder of figure files, instead of the repository's.")] = "",
     results: Annotated[str, typer.Option(help="Folder of results, instead of the repository's.")] = "",
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
+    ] = False,
 ) -> None:
-    del debug  # taken out of the arguments by `execute`, so that it may stand anywhere
-    if version:
-        from importlib.metadata import version as installed
-
-        out.emit(f"ae {installed('ae')}")
-        raise typer.Exit
+    del debug, version  # `execute` takes the one out, so that it may stand anywhere; the other never gets here
     # Children and lazily imported modules read the environment; it is the one place for both.
     for variable, folder in (("AE_FIGURES", figures), ("AE_RESULTS", results)):
         if folder:
