@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 PROMPTS = (1, 16, 32, 64, 128, 256, 512, 1024, 2048)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 CONTEXTS = (16, 128, 512)
-CELL_NS = 120_000_000  # a cell is repeated at least 3 and at most 25 times, for about this long
+MOST_PASSES = 26  # of one cell; a decode grows by a token in each
+CELL_NS = 120_000_000  # a cell is repeated at least 3 times, for about this long
 INTERRUPTED = 1.05  # wall over thread time beyond which a pass shared its core (with threads, most of them do)
 ATTEMPTS = 3  # a neighbour on the machine can spoil a measurement; a profile that is not sane is measured again
 
@@ -54,7 +55,7 @@ def _measure(compute: TorchCompute) -> Profile:
     longest = min(compute.max_model_len, compute.device_pages * config.page_tokens, config.max_tokens)
     prompts = [n for n in PROMPTS if n < longest] + [longest]
     batches = sorted({b for b in BATCHES if b < config.max_batch} | {1, max(2, config.max_batch)})
-    contexts = [c for c in CONTEXTS if c < longest]
+    contexts = [c for c in CONTEXTS if c + MOST_PASSES < longest] or [max(1, longest - MOST_PASSES)]
     return Profile(
         model=Path(config.model).name,
         hardware=f"{cpu_name()}, {config.device}, {config.threads} thread(s)",
@@ -84,7 +85,7 @@ def decode_ns(compute: TorchCompute, batch: int, context: int) -> int:
     for name in names:
         compute.admit(_request(compute, name, context))
     members = tuple(
-        Span(name, context - 1, 1, SpanKind.DECODE, (_table(compute, name, context + 26),)) for name in names
+        Span(name, context - 1, 1, SpanKind.DECODE, (_table(compute, name, context + MOST_PASSES),)) for name in names
     )
     try:
         _step(compute, Iteration(0, joined=members))
@@ -117,7 +118,7 @@ def _repeat(once: Callable[[], None]) -> int:
     once()
     whole: list[int] = []
     undisturbed: list[int] = []
-    while len(whole) < 3 or (len(whole) < 24 and sum(whole) < CELL_NS):
+    while len(whole) < 3 or (len(whole) < MOST_PASSES - 2 and sum(whole) < CELL_NS):
         start, worked = time.perf_counter_ns(), time.thread_time_ns()
         once()
         elapsed, worked = time.perf_counter_ns() - start, time.thread_time_ns() - worked

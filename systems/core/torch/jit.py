@@ -5,28 +5,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import numba
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 
-def _find_cache() -> None:
-    """Numba caches beside the source; where that cannot be written, in the user's temporary directory."""
-    beside = Path(__file__).parent / "__pycache__"
-    if "NUMBA_CACHE_DIR" in os.environ:
-        return
-    if not os.access(beside if beside.exists() else beside.parent, os.W_OK):
-        os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"ae-numba-{os.getuid()}")
+_SOURCES = ("jit.py", "kernels.py", "elementwise.py", "pages.py")
 
 
-_find_cache()
+def cache_folder(here: Path) -> Path:
+    """Where the compiled kernels of `here` belong: a folder named after their sources.
 
-import numba  # noqa: E402  the cache directory is read on import
-from llvmlite import ir  # type: ignore[import-untyped]  # noqa: E402
-from numba.core import types  # noqa: E402
-from numba.extending import intrinsic  # noqa: E402
-from numba.np.arrayobj import make_array  # noqa: E402
+    Numba itself notices no change in a function that another file inlined. Where the package cannot be written to,
+    the folder is in the temporary directory.
+    """
+    digest = hashlib.sha256(b"".join((here / name).read_bytes() for name in _SOURCES)).hexdigest()[:12]
+    beside = here / "__pycache__"
+    if os.access(beside if beside.exists() else here, os.W_OK):
+        return beside / f"kernels-{digest}"
+    return Path(tempfile.gettempdir()) / f"ae-numba-{os.getuid()}" / f"kernels-{digest}"
+
+
+if not os.environ.get("NUMBA_CACHE_DIR"):
+    numba.config.CACHE_DIR = str(cache_folder(Path(__file__).parent))  # type: ignore[attr-defined]
 
 
 def compiled(function: Any) -> Any:

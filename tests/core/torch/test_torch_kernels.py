@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from systems.core.memory.layout import Group, KVLayout
 from systems.core.plan import Pool, SlotCopy
+from systems.core.torch import jit
 from systems.core.torch.arena import Arena
 from systems.core.torch.attention import CpuPaged, Paged
 from systems.core.torch.batch import Rows
@@ -120,3 +123,16 @@ def test_slot_copy_moves_one_token_in_every_layer() -> None:
     assert (keys[:, 2] == old[:, 5]).all()
     values, old = kv[7, 0, 1, 0].reshape(16, 16), before[3, 0, 1, 0].reshape(16, 16)
     assert (values[2] == old[5]).all()
+
+
+def test_compiled_kernels_are_kept_by_their_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in jit._SOURCES:
+        (tmp_path / name).write_text(name)
+    first = jit.cache_folder(tmp_path)
+    assert first.parent == tmp_path / "__pycache__"
+    (tmp_path / "kernels.py").write_text("changed")
+    second = jit.cache_folder(tmp_path)
+    assert second != first
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert jit.cache_folder(tmp_path).name == second.name
+    assert not jit.cache_folder(tmp_path).is_relative_to(tmp_path)
