@@ -1,0 +1,146 @@
+"""Children: none outlives its parent, none is lost, and no stranger is signalled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ae import launch, processes
+from ae.driver import Job, drive
+from systems.core.config import EngineConfig
+from systems.core.errors import MeasurementInvalid, ServerFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+STUBBORN = [
+    sys.executable,
+    "-c",
+    (
+        "import signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    ),
+]
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_stop_ends_a_group_that_ignores_the_request(tmp_path: Path) -> None:
+    log, pids = tmp_path / "log", tmp_path / "pids"
+    process = processes.spawn(STUBBORN, log, pids, "stubborn", ROOT)
+    until(lambda: log.read_text().strip())
+    grandchild = int(log.read_text())
+    processes.stop(process, pids, grace=0.1)
+    assert process.returncode == -signal.SIGKILL
+    until(lambda: gone(grandchild))
+    assert list(pids.iterdir()) == []
+
+
+def test_left_over_processes_are_found_by_number_and_start_time(tmp_path: Path) -> None:
+    process = processes.spawn(SLEEP, tmp_path / "log", tmp_path, "server x", ROOT)
+    (tmp_path / str(os.getpid())).write_text("1 a process of another time with this very number\n")
+    (tmp_path / "notes").write_text("not ours")
+    try:
+        (found,) = processes.left_over(tmp_path)
+        assert (found.pid, found.what) == (process.pid, "server x")
+        processes.end(found, tmp_path)
+        process.wait(10)
+    finally:
+        processes.stop(process, tmp_path)
+    assert processes.left_over(tmp_path) == []
+
+
+def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "sleeper.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n")
+    parent = (
+        "import subprocess, sys, time\n"
+        "subprocess.Popen([sys.executable, '-m', 'ae.child', 'sleeper'], stdin=subprocess.PIPE)\n"
+        "time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        assert not gone(child)
+        process.kill()
+        until(lambda: gone(child))
+
+
+def test_a_server_that_cannot_start_says_why_in_its_own_words(tmp_path: Path) -> None:
+    config = EngineConfig(model="synthetic", variant="fastserve/nothing")
+    with pytest.raises(ServerFailed, match="fastserve has no variant 'nothing'") as error:
+        launch.start(config, tmp_path, "broken", lambda _text: None)
+    assert str(tmp_path / "broken.log") in error.value.fix
+    assert processes.left_over(tmp_path / "pids") == []
+
+
+def test_a_server_reads_back_what_it_applies_and_stops(tmp_path: Path) -> None:
+    config = EngineConfig(model="synthetic", variant="fastserve/fcfs", device_pages=64, max_batch=3)
+    server = launch.start(config, tmp_path, "good", lambda _text: None)
+    try:
+        applied = server.applied()
+        assert applied.mismatches == ()
+        assert "vllm:num_requests_running" in server.metrics()
+        server.reset(tmp_path / "events.jsonl")
+        server.reset(None)
+        assert (tmp_path / "events.jsonl").exists()
+        server.config = config.but(max_batch=4, device_pages=65)
+        assert server.applied().mismatches == (
+            "max_batch: asked for 4, applied 3",
+            "device_pages: asked for 65, applied 64",
+        )
+    finally:
+        server.stop()
+    assert not server.alive
+    with pytest.raises(ServerFailed, match="does not answer"):
+        server.metrics()
+
+
+def job(tmp_path: Path, schedule: str) -> Job:
+    file = tmp_path / "schedule.jsonl"
+    file.write_text(schedule)
+    out, log = tmp_path / "requests.jsonl", tmp_path / "client.log"
+    return Job("http://127.0.0.1:9", file, out, log, tmp_path / "pids", timeout=5.0)
+
+
+def test_a_load_generator_that_fails_is_quoted(tmp_path: Path) -> None:
+    with pytest.raises(MeasurementInvalid, match="is not a request schedule"):
+        drive(job(tmp_path, "nonsense\n"), alive=lambda: True, limit=30)
+
+
+def test_a_dead_server_ends_the_load_generator_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ServerFailed, match="died while it was measured"):
+        drive(job(tmp_path, ""), alive=lambda: False, limit=30)
+    assert processes.left_over(tmp_path / "pids") == []
+
+
+def test_a_load_generator_that_never_ends_is_given_up(tmp_path: Path) -> None:
+    with pytest.raises(MeasurementInvalid, match="did not end in time"):
+        drive(job(tmp_path, ""), alive=lambda: True, limit=-1)
+    assert processes.left_over(tmp_path / "pids") == []
