@@ -105,7 +105,7 @@ def _draw(
 
 def _nucleus(weights: NDArray[np.float64], top_p: NDArray[np.float64]) -> NDArray[np.bool_]:
     """The fewest most likely tokens of each row whose share reaches `top_p`."""
-    order = np.argsort(-weights, axis=1, kind="stable")
+    order = np.argsort(-weights, axis=1)  # vectorised, unlike the stable kind; rows are sorted one by one
     sorted_weights = np.take_along_axis(weights, order, axis=1)
     before = np.cumsum(sorted_weights, axis=1) - sorted_weights
     kept = before < top_p[:, None] * weights.sum(axis=1, keepdims=True)
