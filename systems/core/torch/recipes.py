@@ -38,8 +38,8 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         Recipe("t-opt", "opt", layers=4, hidden=128, heads=4, kv_heads=4, inner=512, tied=True),
         Recipe("t-llama", "llama", layers=4, hidden=128, heads=8, kv_heads=2, inner=352),
-        Recipe("t-opt-smoke", "opt", layers=2, hidden=128, heads=4, kv_heads=4, inner=512, tied=True),
-        Recipe("t-llama-smoke", "llama", layers=2, hidden=128, heads=4, kv_heads=1, inner=352),
+        Recipe("t-opt-smoke", "opt", layers=4, hidden=256, heads=8, kv_heads=8, inner=1024, tied=True),
+        Recipe("t-llama-smoke", "llama", layers=4, hidden=256, heads=8, kv_heads=2, inner=704),
         Recipe("bench-llama", "llama", layers=4, hidden=256, heads=8, kv_heads=4, inner=704),
     )
 }
