@@ -126,6 +126,9 @@ class VirtualTime:
             instance.woke(now)
 
     def _carry_out(self, plan: Plan) -> None:
+        for request in plan.finished:
+            for load in self._loads.values():  # a cancelled member, of whichever lane
+                load.drop(request)
         for transfer in plan.move:
             self._push(self._landing_time(transfer), transfer)
         for iteration in plan.launch:
@@ -161,8 +164,6 @@ class VirtualTime:
                 load.drop(request)
                 client.status = "failed" if finish.startswith("error") else "ok"
                 client.why, client.end = finish, self._now
-        for request in [r for r in load.start if self._clients[r].status == "cancelled"]:
-            load.drop(request)
 
 
 @dataclass(frozen=True, slots=True)
