@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ae import launch, measure, outputs, places, points, tasks
+from ae import measure, outputs, places, points, tasks
+from ae.pool import Pool
 from ae.store import PointStore
 from systems.core.errors import AeError, MeasurementInvalid, ServerFailed
 
@@ -46,14 +47,16 @@ class Runner:
         home = places.figure(points.home(figure), options.tier)
         self._run_folder = run_folder(figure, options)
         self._store = PointStore(home / "points")
-        self._server: launch.Server | None = None
+        self._pool = Pool(run_folder(figure, options), reporter)
 
     def run(self, todo: Sequence[Task]) -> None:
         """Run every task, group by group; what is started is stopped, whatever happens."""
         left = list(todo)
         self._reporter.begin(len(left), tasks.seconds(left))
         try:
-            for group in _groups(todo):
+            groups = _groups(todo)
+            for number, group in enumerate(groups):
+                self._pool.prepare([upcoming[0].engine for upcoming in groups[number:]])
                 for point in group:
                     if self._deadline is not None and time.monotonic() > self._deadline:
                         self._reporter.say("the time budget is used up; the same command goes on from here")
@@ -61,9 +64,8 @@ class Runner:
                     words = self._point(point)
                     left = [task for task in left if task.point is not point]
                     self._reporter.advance(f"{point.slot.readable}: {words}", tasks.seconds(left))
-                self._stop()
         finally:
-            self._stop()
+            self._pool.stop()
             self._reporter.end()
 
     def _point(self, point: Point) -> str:
@@ -89,25 +91,14 @@ class Runner:
         home = points.home(self._figure)
         place = measure.Place(self._options.tier, home, self._run_folder / "pids", tuple(troubles))
         try:
-            return measure.measure(point, self._ensure(point), attempt, place)
+            server = self._pool.server(point.engine, self._draw_partial) if point.engine else None
+            return measure.measure(point, server, attempt, place)
         except (ServerFailed, MeasurementInvalid) as error:
-            self._stop()
+            self._pool.drop(point.engine)
             measure.give_up(attempt, str(error))
             troubles.append(error.what.splitlines()[0])
             self._reporter.say(f"  {point.slot.readable}: {troubles[-1]} (attempt {attempt.number})")
             return None
-
-    def _ensure(self, point: Point) -> launch.Server | None:
-        """Take the running server if it fits, or start one; while it loads, the figure so far is drawn."""
-        if point.engine is None:
-            return None
-        if self._server is None or not self._server.alive or self._server.config != point.engine:
-            self._stop()
-            name = f"{point.slot.panel.name}_{point.slot.series.name}"
-            self._server = launch.begin(point.engine, self._run_folder, name)
-            self._draw_partial()
-            self._server.await_ready(self._reporter.say)
-        return self._server
 
     def _draw_partial(self) -> None:
         if not self.ran:
@@ -116,11 +107,6 @@ class Runner:
             outputs.show(self._figure, self._options.tier, self._placed)
         except AeError as error:
             self._reporter.say(f"  the partial figure could not be drawn: {error}")
-
-    def _stop(self) -> None:
-        if self._server:
-            self._server.stop()
-            self._server = None
 
 
 def run_folder(figure: Figure, options: Options) -> Path:

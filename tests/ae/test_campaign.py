@@ -84,8 +84,9 @@ def copy_tree(base: Path) -> Tree:
     return Tree(base / "tree", base / "results")
 
 
-def servers(tree: Tree) -> list[int]:
-    return [int(f.name) for f in tree.results.glob("smoke/demo/calibration/run/pids/*") if "server" in f.read_text()]
+def servers(tree: Tree, variant: str = "") -> list[int]:
+    pids = tree.results.glob("smoke/demo/calibration/run/pids/*")
+    return [int(file.name) for file in pids if "server" in (text := file.read_text()) and variant in text]
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     tree = copy_tree(tmp_path_factory.mktemp("campaign"))
     with tree.command("run", "all") as run:
         wait_for("**/attempt-1/requests.jsonl.part", tree.results)
-        os.killpg(servers(tree)[0], signal.SIGKILL)
+        os.killpg(servers(tree, "fcfs")[0], signal.SIGKILL)
         out, _ = run.communicate(timeout=120)
     # An invalid measurement is possible on a busy machine and is not what is tested here.
     assert run.returncode in {0, 5}, out
