@@ -178,11 +178,11 @@ def test_usage_is_the_share_of_each_pool() -> None:
     turns = Turns()
     turns.submit(1, 8)
     turns.turn()
-    assert turns.instance.usage() == (pytest.approx(0.2), 0.0)
+    assert turns.instance.usage() == pytest.approx((0.2, 0.0))
     transfer = turns.instance.blocks.swap_out(1)
     assert transfer
     turns.instance.blocks.settle(transfer)
-    assert turns.instance.usage() == (0.0, pytest.approx(0.5))
+    assert turns.instance.usage() == pytest.approx((0.0, 0.5))
 
 
 def test_a_new_log_begins_with_a_new_policy_and_counters_at_zero(tmp_path: Path) -> None:
