@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from systems.core.record import Record
 
 YARDSTICK = "fastserve/fcfs"
-METHOD = 1  # raise it when the way of measuring changes: everything is then calibrated anew
+METHOD = 2  # raise it when the way of measuring changes: everything is then calibrated anew
 BURST_SECONDS = 2.5
 
 
@@ -134,11 +134,12 @@ class _Bench:
         load = Load(1000.0, requests=4 * batch, seed=0, vocab=self.vocab, max_model_len=self.length)
         source = fixed(round(prompt), min(64, self.length // 2))
         records = self._closed(build(source, Arrivals("constant"), load), batch)
-        # The first wave still warms caches and compiled kernels up.
-        times = [t for r in records[2 * batch :] if (t := tpot(r)) is not None]
-        if not times:
+        waves = [records[k * batch : (k + 1) * batch] for k in range(1, 4)]  # the first one still warms caches up
+        times = [[t for r in wave if (t := tpot(r)) is not None] for wave in waves]
+        if not all(times):
             raise MeasurementInvalid("No request of the calibration came back.", f"See {self.server.log}.")
-        return statistics.median(times)
+        # Other programs can only make a wave slower, so the fastest one is closest to the engine's own time.
+        return min(statistics.median(wave) for wave in times)
 
     def capacity(self, workload: Workload, batch: int) -> float:
         """Requests/s at saturation: output tokens/s of a full batch / the workload's mean output length.

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,15 +31,15 @@ def serve(
     """Serve one engine in the foreground, OpenAI-compatible, until Ctrl-C."""
     from ae import places, prepare
     from ae.cli.progress import Lines
+    from ae.store import write_atomic
     from systems.core.config import EngineConfig
 
     engine = configured(EngineConfig(model=model, variant=system, port=port), option or [])
     engine = prepare.prepared(engine, places.cache() / "serve", Lines().say)
     # The server becomes this process: its signals, its terminal and its exit code are the user's own.
-    with tempfile.NamedTemporaryFile("w", suffix=".json", prefix="ae-engine-", delete=False) as file:
-        file.write(engine.to_json())
+    file = write_atomic(places.cache() / "serve" / "run" / f"engine-{os.getpid()}.json", engine.to_json())
     os.environ["PYTHONPATH"] = str(places.REPOSITORY)
-    os.execv(sys.executable, [sys.executable, "-m", "systems.core.serve", "--config", file.name])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", "systems.core.serve", "--config", str(file)])  # noqa: S606
 
 
 def replay(
