@@ -13,6 +13,8 @@ from transformers import AttentionInterface, AutoModelForCausalLM
 
 from systems.core.torch.arena import DTYPES
 from systems.core.torch.linear import pack_linears
+from systems.core.torch.model import Model
+from systems.core.torch.shape import read_config, read_shape
 
 if TYPE_CHECKING:
     from systems.core.config import EngineConfig
@@ -45,9 +47,24 @@ def _attention(
 AttentionInterface.register(NAME, _attention)
 
 
-def load_model(config: EngineConfig, settings: Any) -> Any:
-    """The model in evaluation mode on its device, weights from the checkpoint or made up (`dummy_weights`)."""
+def modules_model(config: EngineConfig) -> Model:
+    """The model of `config` run by the library's modules. Raises UsageError when it is of no supported family."""
+    model = load_model(config)
+    return Model(
+        read_shape(model.config, config.model),
+        sum(p.nbytes for p in model.parameters()),
+        lambda paged: ModulesPath(model, paged, config.device),
+    )
+
+
+def load_model(config: EngineConfig) -> Any:
+    """The model in evaluation mode on its device, weights from the checkpoint or made up (`dummy_weights`).
+
+    Raises UsageError when it is of no supported family.
+    """
     from transformers.utils import logging
+
+    settings = read_config(config.model)
 
     logging.disable_progress_bar()
     dtype = DTYPES[config.dtype]

@@ -43,11 +43,11 @@ class Paged(Protocol):
 
 
 class CpuPaged:
-    """The compiled kernels. `heads` is the number of query heads."""
+    """The compiled kernels. `heads` is the number of query heads, `longest` the most tokens of a request."""
 
     def __init__(self, arena: Arena, heads: int, longest: int) -> None:
         group = arena.layout.groups[0]
-        self.group, self.heads = group, heads
+        self.group, self.heads, self.longest = group, heads, longest
         self.kv = arena.view(group, torch.float32, Pool.DEVICE).numpy()
         self.kernel = attention(group.page_tokens, group.head_dim)
         self.scratch = np.zeros((heads, -(-longest // group.page_tokens) * group.page_tokens), np.float32)

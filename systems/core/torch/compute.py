@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,8 +15,10 @@ from systems.core.plan import Pool
 from systems.core.torch.arena import Arena
 from systems.core.torch.attention import CpuPaged, Paged
 from systems.core.torch.batch import Batches, Failure, Limits, Rows
+from systems.core.torch.fast import short_model
+from systems.core.torch.model import Model, Path
 from systems.core.torch.sampler import sample
-from systems.core.torch.shape import Shape, read_config, read_shape
+from systems.core.torch.shape import Shape
 
 if TYPE_CHECKING:
     from systems.core.config import EngineConfig
@@ -27,29 +29,21 @@ if TYPE_CHECKING:
 _PACKAGES = ("torch", "transformers", "numba", "numpy")
 
 
-class Path(Protocol):
-    """A way to compute a pass: the library's modules, or a short path for one family."""
-
-    name: str
-
-    def forward(self, rows: Rows) -> torch.Tensor:
-        """Logits [E, vocabulary] of the rows that emit."""
-
-
 class TorchCompute:
     """Implements `Compute`. `step` and `admit` belong to one thread; `copy` may run beside them in another."""
 
-    def __init__(self, config: EngineConfig, shape: Shape, model: Any) -> None:
-        self.config, self.shape = config, shape
+    def __init__(self, config: EngineConfig, model: Model) -> None:
+        self.config, self.shape = config, model.shape
+        shape = model.shape
         self.layout: KVLayout = shape.layout(config)
         self.max_model_len = min(config.max_model_len, shape.positions)
         pages = resolve_pages(config, self.layout)
         self.device_pages, self.host_pages = pages[Pool.DEVICE], pages[Pool.HOST]
         self.vocab, self.eos = shape.vocab, shape.eos
-        self.weights_bytes = sum(p.nbytes for p in model.parameters())
+        self.weights_bytes = model.weights_bytes
         self.arena = Arena(self.layout, pages, config.device)
         self.paged: Paged = _paged(self.arena, shape, self.max_model_len, config.device)
-        self.path: Path = _path(model, self.paged, config)
+        self.path: Path = model.path(self.paged)
         table = -(-self.max_model_len // config.page_tokens)
         self.limits = Limits(self.device_pages, table, config.page_tokens, self.max_model_len)
         self.batches = Batches(self.limits)
@@ -62,10 +56,7 @@ class TorchCompute:
         """
         _check_device(config)
         torch.set_num_threads(config.threads)
-        settings = read_config(config.model)
-        from systems.core.torch.adapter import load_model
-
-        compute = cls(config, read_shape(settings, config.model), load_model(config, settings))
+        compute = cls(config, _model(config))
         from systems.core.torch.warm import warm_up
 
         warm_up(compute)
@@ -190,16 +181,14 @@ def _paged(arena: Arena, shape: Shape, longest: int, device: str) -> Paged:
     return CudaPaged(arena)
 
 
-def _path(model: Any, paged: Paged, config: EngineConfig) -> Path:
-    from systems.core.torch.adapter import ModulesPath
+def _model(config: EngineConfig) -> Model:
+    """On its short path if it has one; `transformers` is imported only if not."""
+    short = short_model(config) if config.fast_path and config.device == "cpu" else None
+    if short is not None:
+        return short
+    from systems.core.torch.adapter import modules_model
 
-    if config.fast_path and isinstance(paged, CpuPaged):
-        from systems.core.torch.fast import fast_path
-
-        fast = fast_path(model, paged)
-        if fast is not None:
-            return fast
-    return ModulesPath(model, paged, config.device)
+    return modules_model(config)
 
 
 def _out_of_memory(error: BaseException) -> bool:

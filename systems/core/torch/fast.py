@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from systems.core.torch.hf_config import LlamaSettings, read_raw, settings_of
+from systems.core.torch.hf_weights import Shapes, chosen, read_weights
+from systems.core.torch.model import Model
+
 if TYPE_CHECKING:
-    from systems.core.torch.attention import CpuPaged
+    from systems.core.config import EngineConfig
     from systems.core.torch.batch import Rows
-    from systems.core.torch.compute import Path
     from systems.core.torch.linear import Packed
 
 
-def fast_path(model: Any, paged: CpuPaged) -> Path | None:
-    """The short path for `model`, or None where only the library's modules will do."""
+def short_model(config: EngineConfig) -> Model | None:
+    """The model of `config` on its short path, or None where only the library's modules will do.
+
+    Raises UsageError when there is no model of a supported family.
+    """
     from systems.core.torch import fast_llama, fast_opt
 
-    if fast_llama.covers(model.config):
-        return fast_llama.FastLlama(model, paged)
-    if fast_opt.covers(model.config):
-        return fast_opt.FastOpt(model, paged)
-    return None
+    settings = settings_of(read_raw(config.model), config.model)
+    if settings is None:
+        return None
+    if isinstance(settings, LlamaSettings):
+        wanted, words = fast_llama.shapes(settings), fast_llama.WORDS
+    else:
+        wanted, words = fast_opt.shapes(settings), fast_opt.WORDS
+    tensors = _tensors(config, wanted, words if settings.tied else "")
+    if tensors is None:
+        return None
+    size = 4 * sum(math.prod(shape) for shape in wanted.values())
+    if isinstance(settings, LlamaSettings):
+        return Model(settings.shape, size, lambda paged: fast_llama.FastLlama(settings, tensors, paged))
+    return Model(settings.shape, size, lambda paged: fast_opt.FastOpt(settings, tensors, paged))
+
+
+def _tensors(config: EngineConfig, wanted: Shapes, tied_to: str) -> dict[str, torch.Tensor] | None:
+    if not config.dummy_weights:
+        return read_weights(config.model, wanted, tied_to=tied_to)
+    from systems.core.torch.adapter import load_model  # made up by the library, as its modules would have them
+
+    return chosen(load_model(config).state_dict(), wanted, tied_to=tied_to)
 
 
 def padded(rows: int) -> int:

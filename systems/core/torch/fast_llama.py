@@ -6,65 +6,101 @@ up, gate, product + residual. Tested token for token against the library's modul
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from systems.core.torch.elementwise import gate, rms_norm, rotate
 from systems.core.torch.fast import head_rows, pad, project, weights
+from systems.core.torch.hf_weights import HEAD
 from systems.core.torch.linear import Packed
 
 if TYPE_CHECKING:
     from systems.core.torch.attention import CpuPaged
     from systems.core.torch.batch import Rows
+    from systems.core.torch.hf_config import LlamaSettings, Rope
+    from systems.core.torch.hf_weights import Shapes
 
-FAMILIES = ("llama", "mistral", "qwen2")
-_STATIC_ROPE = ("default", "linear", "llama3", "yarn")
+WORDS = "model.embed_tokens.weight"
 
 
-def covers(settings: Any) -> bool:
-    """Whether a configuration is of this family with nothing this path does not compute."""
-    return (
-        settings.model_type in FAMILIES
-        and settings.hidden_act == "silu"
-        and not getattr(settings, "mlp_bias", False)
-        and settings.rope_parameters.get("rope_type", "default") in _STATIC_ROPE
-    )
+def shapes(settings: LlamaSettings) -> Shapes:
+    """Every tensor of the model but a tied head, with its shape."""
+    shape, hidden, inner = settings.shape, settings.hidden, settings.inner
+    width, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    out: dict[str, tuple[int, ...]] = {WORDS: (shape.vocab, hidden), "model.norm.weight": (hidden,)}
+    if not settings.tied:
+        out[HEAD] = (shape.vocab, hidden)
+    for number in range(shape.layers):
+        layer = f"model.layers.{number}."
+        for name, size in (("q", width), ("k", kv), ("v", kv)):
+            out[f"{layer}self_attn.{name}_proj.weight"] = (size, hidden)
+            if settings.qkv_bias:
+                out[f"{layer}self_attn.{name}_proj.bias"] = (size,)
+        out[f"{layer}self_attn.o_proj.weight"] = (hidden, width)
+        if settings.out_bias:
+            out[f"{layer}self_attn.o_proj.bias"] = (hidden,)
+        out[f"{layer}mlp.gate_proj.weight"] = out[f"{layer}mlp.up_proj.weight"] = (inner, hidden)
+        out[f"{layer}mlp.down_proj.weight"] = (hidden, inner)
+        out[f"{layer}input_layernorm.weight"] = out[f"{layer}post_attention_layernorm.weight"] = (hidden,)
+    return out
+
+
+def frequencies(rope: Rope, dim: int) -> torch.Tensor:
+    """Radians per token of each pair of a head's numbers, [dim / 2], computed as the library does."""
+    plain = 1.0 / (rope.theta ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim))
+    if rope.kind == "default":
+        return plain
+    slow = plain / rope.factor
+    if rope.kind == "linear":
+        return slow
+    wave = 2 * math.pi / plain
+    share = (rope.original / wave - rope.low) / (rope.high - rope.low)
+    between = (1 - share) * plain / rope.factor + share * plain
+    scaled = torch.where(wave > rope.original / rope.low, slow, plain)
+    medium = (wave >= rope.original / rope.high) & (wave <= rope.original / rope.low)
+    return torch.where(medium, between, scaled)
 
 
 class _Layer:
-    def __init__(self, layer: Any) -> None:
-        mixer, mlp = layer.self_attn, layer.mlp
-        qkv = (mixer.q_proj, mixer.k_proj, mixer.v_proj)
-        bias = None if qkv[0].bias is None else torch.cat([part.bias for part in qkv])
-        self.qkv = Packed(torch.cat([part.weight for part in qkv]), bias)
-        self.out = Packed(mixer.o_proj.weight, mixer.o_proj.bias)
-        self.up = Packed(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]))
-        self.down = Packed(mlp.down_proj.weight)
-        self.norm, self.norm2 = weights(layer.input_layernorm.weight), weights(layer.post_attention_layernorm.weight)
-        # qwen2 has a window per layer, mistral one for the model, llama none
-        self.window = getattr(mixer, "sliding_window", getattr(mixer.config, "sliding_window", None)) or 0
-        self.scale = float(mixer.scaling)
+    def __init__(self, tensors: dict[str, torch.Tensor], prefix: str, window: int, scale: float) -> None:
+        def all_of(kind: str, *names: str) -> torch.Tensor | None:
+            parts = [tensors.pop(f"{prefix}{name}.{kind}", None) for name in names]
+            return torch.cat([part for part in parts if part is not None]) if parts[0] is not None else None
+
+        def packed(*names: str) -> Packed:
+            weight = all_of("weight", *names)
+            assert weight is not None
+            return Packed(weight, all_of("bias", *names))
+
+        self.qkv = packed("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+        self.out = packed("self_attn.o_proj")
+        self.up, self.down = packed("mlp.gate_proj", "mlp.up_proj"), packed("mlp.down_proj")
+        self.norm = weights(tensors.pop(f"{prefix}input_layernorm.weight"))
+        self.norm2 = weights(tensors.pop(f"{prefix}post_attention_layernorm.weight"))
+        self.window, self.scale = window, scale
 
 
 class FastLlama:
-    """Weights packed once, at load."""
+    """Weights packed once, at load; `tensors` is used up, to spare memory."""
 
-    def __init__(self, model: Any, paged: CpuPaged) -> None:
-        settings, inner = model.config, model.model
-        self.name = f"fast {settings.model_type}"
+    def __init__(self, settings: LlamaSettings, tensors: dict[str, torch.Tensor], paged: CpuPaged) -> None:
+        shape = settings.shape
+        self.name = f"fast {shape.family}"
         self.paged = paged
-        self.dim, self.kv_heads = paged.group.head_dim, paged.group.kv_heads
-        self.heads = paged.heads
-        self.inner = settings.intermediate_size
-        self.eps = np.float32(settings.rms_norm_eps)
-        self.words = inner.embed_tokens.weight.detach()
-        self.layers = [_Layer(layer) for layer in inner.layers]
-        self.norm, self.head = weights(inner.norm.weight), Packed(model.lm_head.weight)
-        places = torch.arange(settings.max_position_embeddings).unsqueeze(0)
-        cosine, sine = inner.rotary_emb(self.words[:1], position_ids=places)
-        self.cosine, self.sine = (weights(table[0, :, : self.dim // 2]) for table in (cosine, sine))
+        self.dim, self.kv_heads, self.heads = shape.head_dim, shape.kv_heads, shape.heads
+        self.inner, self.eps = settings.inner, np.float32(settings.eps)
+        self.words, self.head = tensors[WORDS], Packed(tensors[HEAD])
+        self.norm = weights(tensors["model.norm.weight"])
+        scale = float(shape.head_dim**-0.5)
+        self.layers = [
+            _Layer(tensors, f"model.layers.{i}.", window, scale) for i, window in enumerate(settings.windows)
+        ]
+        places = torch.arange(paged.longest, dtype=torch.float32)
+        angles = places[:, None] * frequencies(settings.rope, shape.head_dim)
+        self.cosine, self.sine = weights(angles.cos()), weights(angles.sin())
 
     def forward(self, rows: Rows) -> torch.Tensor:
         """Logits [E, vocabulary] of the rows that emit."""

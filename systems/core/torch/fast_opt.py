@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from systems.core.torch.elementwise import embed, layer_norm
 from systems.core.torch.fast import head_rows, padded, project, weights
+from systems.core.torch.hf_weights import HEAD
 from systems.core.torch.linear import Packed
 
 if TYPE_CHECKING:
@@ -16,61 +17,80 @@ if TYPE_CHECKING:
 
     from systems.core.torch.attention import CpuPaged
     from systems.core.torch.batch import Rows
+    from systems.core.torch.hf_config import OptSettings
+    from systems.core.torch.hf_weights import Shapes
+
+DECODER = "model.decoder."
+WORDS, PLACES = f"{DECODER}embed_tokens.weight", f"{DECODER}embed_positions.weight"
+OFFSET = 2  # the first two rows of the table of positions belong to no token
+EPS = np.float32(1e-5)  # nn.LayerNorm's, which the family has never changed
 
 
-def covers(settings: Any) -> bool:
-    """Whether a configuration is an OPT with nothing this path does not compute (the 350M one norms afterwards)."""
-    return (
-        settings.model_type == "opt"
-        and settings.do_layer_norm_before
-        and not settings._remove_final_layer_norm  # noqa: SLF001  the library's own name for it
-        and settings.activation_function == "relu"
-        and settings.layer_norm_elementwise_affine
-        and settings.word_embed_proj_dim == settings.hidden_size
-    )
+def shapes(settings: OptSettings) -> Shapes:
+    """Every tensor of the model but a tied head, with its shape."""
+    shape, hidden, inner = settings.shape, settings.hidden, settings.inner
+    out: dict[str, tuple[int, ...]] = {
+        WORDS: (shape.vocab, hidden),
+        PLACES: (shape.positions + OFFSET, hidden),
+        f"{DECODER}final_layer_norm.weight": (hidden,),
+        f"{DECODER}final_layer_norm.bias": (hidden,),
+    }
+    if not settings.tied:
+        out[HEAD] = (shape.vocab, hidden)
+    for number in range(shape.layers):
+        layer = f"{DECODER}layers.{number}."
+        for name in ("self_attn_layer_norm", "final_layer_norm"):
+            out[f"{layer}{name}.weight"] = out[f"{layer}{name}.bias"] = (hidden,)
+        products = [(f"self_attn.{name}", hidden, hidden) for name in ("q_proj", "k_proj", "v_proj", "out_proj")]
+        for name, rows, columns in (*products, ("fc1", inner, hidden), ("fc2", hidden, inner)):
+            out[f"{layer}{name}.weight"] = (rows, columns)
+            if settings.bias:
+                out[f"{layer}{name}.bias"] = (rows,)
+    return out
 
 
 class _Norm:
-    def __init__(self, norm: Any) -> None:
-        self.weight, self.bias, self.eps = weights(norm.weight), weights(norm.bias), np.float32(norm.eps)
+    def __init__(self, tensors: dict[str, torch.Tensor], name: str) -> None:
+        self.weight, self.bias = weights(tensors.pop(f"{name}.weight")), weights(tensors.pop(f"{name}.bias"))
 
     def __call__(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        layer_norm(x.numpy(), self.weight, self.bias, self.eps, out.numpy())
+        layer_norm(x.numpy(), self.weight, self.bias, EPS, out.numpy())
         return out
 
 
 class _Layer:
-    def __init__(self, layer: Any) -> None:
-        mixer = layer.self_attn
-        qkv = (mixer.q_proj, mixer.k_proj, mixer.v_proj)
-        bias = None if qkv[0].bias is None else torch.cat([part.bias for part in qkv])
-        self.qkv = Packed(torch.cat([part.weight for part in qkv]), bias)
-        self.out = Packed(mixer.out_proj.weight, mixer.out_proj.bias)
-        self.up = Packed(layer.fc1.weight, layer.fc1.bias, "relu")
-        self.down = Packed(layer.fc2.weight, layer.fc2.bias)
-        self.norm, self.norm2 = _Norm(layer.self_attn_layer_norm), _Norm(layer.final_layer_norm)
-        self.scale = float(mixer.scaling)
+    def __init__(self, tensors: dict[str, torch.Tensor], prefix: str, scale: float) -> None:
+        def packed(*names: str, activation: str = "none") -> Packed:
+            biases = [bias for name in names if (bias := tensors.pop(f"{prefix}{name}.bias", None)) is not None]
+            weight = torch.cat([tensors.pop(f"{prefix}{name}.weight") for name in names])
+            return Packed(weight, torch.cat(biases) if biases else None, activation)
+
+        self.qkv = packed("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+        self.out = packed("self_attn.out_proj")
+        self.up, self.down = packed("fc1", activation="relu"), packed("fc2")
+        self.norm = _Norm(tensors, f"{prefix}self_attn_layer_norm")
+        self.norm2 = _Norm(tensors, f"{prefix}final_layer_norm")
+        self.scale = scale
 
 
 class FastOpt:
-    """Weights packed once, at load."""
+    """Weights packed once, at load; `tensors` is used up, to spare memory."""
 
     name = "fast opt"
 
-    def __init__(self, model: Any, paged: CpuPaged) -> None:
-        decoder = model.model.decoder
+    def __init__(self, settings: OptSettings, tensors: dict[str, torch.Tensor], paged: CpuPaged) -> None:
         self.paged = paged
-        self.width = paged.heads * paged.group.head_dim
-        self.words, self.places = weights(decoder.embed_tokens.weight), weights(decoder.embed_positions.weight)
-        self.offset = decoder.embed_positions.offset
-        self.layers = [_Layer(layer) for layer in decoder.layers]
-        self.norm, self.head = _Norm(decoder.final_layer_norm), Packed(model.lm_head.weight)
+        self.width = settings.hidden
+        self.words, self.places = weights(tensors[WORDS]), weights(tensors[PLACES])
+        self.head, self.norm = Packed(tensors[HEAD]), _Norm(tensors, f"{DECODER}final_layer_norm")
+        scale = float(settings.shape.head_dim**-0.5)
+        self.layers = [_Layer(tensors, f"{DECODER}layers.{i}.", scale) for i in range(settings.shape.layers)]
 
     def forward(self, rows: Rows) -> torch.Tensor:
         """Logits [E, vocabulary] of the rows that emit."""
         self.paged.begin(rows)
         x = torch.zeros(padded(len(rows.tokens)), self.width)
-        embed(rows.tokens, self.words, rows.positions, self.places, self.offset, x.numpy())
+        embed(rows.tokens, self.words, rows.positions, self.places, OFFSET, x.numpy())
         h = torch.empty_like(x)
         for number, layer in enumerate(self.layers):
             x = layer.out(self._mix(number, layer.scale, layer.qkv(layer.norm(x, h)).numpy()), x)

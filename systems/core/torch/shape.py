@@ -56,9 +56,9 @@ def read_config(directory: str) -> Any:
         settings = AutoConfig.from_pretrained(directory, local_files_only=True)
     except (ValueError, OSError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(f"{directory}/config.json cannot be read: {reason}", _supported()) from error
+        raise UsageError(f"{directory}/config.json cannot be read: {reason}", supported()) from error
     if settings.model_type not in FAMILIES:
-        raise UsageError(f"Models of the family {settings.model_type!r} are not supported.", _supported())
+        raise UsageError(f"Models of the family {settings.model_type!r} are not supported.", supported())
     return settings
 
 
@@ -88,5 +88,6 @@ def _end_ids(settings: Any, directory: str) -> tuple[int, ...]:
     return (ids,) if isinstance(ids, int) else tuple(ids)
 
 
-def _supported() -> str:
+def supported() -> str:
+    """The families, in a sentence."""
     return f"Supported families: {', '.join(FAMILIES)}."
