@@ -108,7 +108,7 @@ class Instance:
         self.counters = Counters()
 
     def arrive(self, request: Request, now: int) -> None:
-        """Take a request. Raises PromptTooLong or QueueFull; then nothing has changed."""
+        """Take a request. Raises RequestRejected (too long, queue full, bad token ids); then nothing has changed."""
         total = len(request.prompt) + request.sampling.max_tokens
         if total > self._max_len:
             raise PromptTooLong(
@@ -118,8 +118,8 @@ class Instance:
             )
         if len(self._live) >= self._max_queue:
             raise QueueFull(f"{len(self._live)} requests are live, the limit is {self._max_queue}.", "Try again later.")
-        self._live[request.id] = _Live(request)
         self.compute.admit(request)
+        self._live[request.id] = _Live(request)
         self._on(Arrived(Arrival.of(request, oracle=self._oracle)), now)
 
     def cancel(self, request: int, now: int) -> None:

@@ -129,10 +129,16 @@ class Lane:
 
     # -- memory --------------------------------------------------------------------------------------
 
+    def due(self) -> int:
+        """How many members' next token starts a new page."""
+        return len(self._slots[self.tick % len(self._slots)])
+
     def grow(self) -> bool:
         """Get the pages that members need for their next token; false if memory is short (call again later)."""
-        due = self._slots[self.tick % len(self._slots)]
-        return all([self.grow_one(job) for job in due.values()])
+        short = 0
+        for job in self._slots[self.tick % len(self._slots)].values():
+            short += not self.grow_one(job)
+        return not short
 
     def grow_one(self, job: Job) -> bool:
         """Get the page that `job`, a member, needs for its next token."""

@@ -80,7 +80,6 @@ class VirtualTime:
         self._heap: list[tuple[int, int, object]] = []
         self._count = 0
         self._loads: dict[int, _Load] = {}
-        self._lane_free = 0
         self._landing: dict[int, int] = {}
         self._clients: dict[int, _Client] = {}
         self._now = 0

@@ -52,6 +52,7 @@ class WallLoop:
         self._flying: set[int] = set()
         self._stopped = False
         self._told = 0
+        self._wake: int | None = None
         self._busy = False
         self._epoch = perf_counter_ns()
 
@@ -73,7 +74,11 @@ class WallLoop:
     def _turn(self) -> float | None:
         """One round: land transfers, plan, run what was planned. How long to wait for messages before the next."""
         self._land()
-        plan = self._instance.plan(self.now())
+        now = self.now()
+        if self._wake is not None and now >= self._wake:
+            self._instance.woke(now)
+        plan = self._instance.plan(now)
+        self._wake = plan.wake_at
         for transfer in plan.move:
             self._flying.add(transfer.id)
             self._copier.start(transfer)

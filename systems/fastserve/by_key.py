@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from systems.core.lane import Job
 from systems.core.memory.blocks import PagedBlocks
-from systems.core.plan import Iteration
 from systems.core.policy import Estimator, Limits
 from systems.fastserve.preemptive import KeepName, Preemptive
 
@@ -56,17 +55,22 @@ class FixedPriority(Fcfs):
 class SrptOracle(Fcfs):
     """Shortest remaining processing time first; knows the output length."""
 
+    def __init__(self, limits: Limits, blocks: PagedBlocks, estimator: Estimator, settings: Fcfs.Settings) -> None:
+        super().__init__(limits, blocks, estimator, settings)
+        self._decode = estimator.decode(limits.max_batch, 0) // limits.max_batch  # ns of a token
+
     def key(self, job: Job) -> int:
         """Ns of compute left, by the estimator: the prompt, unless it is computed, and one decode per token."""
         assert job.output is not None, "an oracle policy is told the output length"
         left = job.output - (job.known - job.prompt)
-        decode = self.estimator.decode(self.limits.max_batch, 0) // self.limits.max_batch
-        return left * decode + (self.estimator.prefill(job.todo) if job.todo > 1 else 0)
+        return left * self._decode + (self.estimator.prefill(job.todo) if job.todo > 1 else 0)
 
-    def ran(self, iteration: Iteration, elapsed: int, now: int) -> None:
-        """Jobs that ran have less left: update their places when others wait for one."""
-        super().ran(iteration, elapsed, now)
-        if len(self.jobs) > len(self.batch):
+    def before(self, now: int) -> None:
+        """Jobs that ran have less left: update their places when a choice is to be made.
+
+        In between they only gain on those that wait, so the batch stays what it is.
+        """
+        if self.changed and len(self.jobs) > len(self.batch):
             for job in self.batch.values():
                 if job.request in self.lane.members:
                     self.lane.sync(job)

@@ -27,6 +27,7 @@ class Scheduling(Protocol):
     jobs: dict[int, Job]
     batch: dict[int, Job]
     order: list[tuple[Key, int]]
+    keys: dict[int, Key]
     changed: bool
 
     def next_scheduled(self, job: Job, now: int) -> int:
@@ -66,8 +67,12 @@ class Keeping:
         """Whether the pages that `job` lacks could be freed at once."""
         raise NotImplementedError  # pragma: no cover - every way of keeping answers it
 
+    def spare(self) -> int:
+        """Device pages that a new job may take."""
+        return self.blocks.device_free
+
     def after_walk(self, chosen: dict[int, Job], now: int) -> tuple[Moves, bool]:
-        """Transfers to start, and whether the engine must hold until they are over."""
+        """Transfers to start, and whether the engine must hold until they are over. May take jobs out of `chosen`."""
         return (), False
 
     def between(self, now: int) -> Moves:
@@ -84,12 +89,12 @@ class Keeping:
             return self.start(self.blocks.swap_in(first.request))
         return ()
 
-    def residents(self, after: Job, without: dict[int, Job] | None = None) -> Iterator[Job]:
+    def residents(self, after: Job) -> Iterator[Job]:
         """Jobs on the device, last in order first, down to (not including) `after`."""
         for _, request in reversed(self.policy.order):
             if request == after.request:
                 return
-            if self.blocks.where(request) is Where.DEVICE and not (without and request in without):
+            if self.blocks.where(request) is Where.DEVICE:
                 yield self.policy.jobs[request]
 
     def start(self, transfer: Transfer | None) -> Moves:
@@ -112,19 +117,30 @@ class Keeping:
 class Recompute(Keeping):
     """Kill the jobs that are last in order and redo their work later."""
 
+    def __init__(self, policy: Scheduling) -> None:
+        super().__init__(policy)
+        self._victims: list[Job] | None = None  # jobs on the device, last in order at the end; made once a walk
+
+    def before_walk(self, now: int) -> None:
+        """Look for victims anew."""
+        super().before_walk(now)
+        self._victims = None
+
     def make_room(self, job: Job, chosen: dict[int, Job]) -> bool:
-        """Drop jobs behind `job`, last first, if that yields what it lacks."""
-        victims: list[Job] = []
+        """Drop jobs behind `job`, last first, if that yields what it lacks. A walk's `chosen` are all before it."""
+        if self._victims is None:
+            self._victims = list(self.residents(after=job))[::-1]
+        keys, mine = self.policy.keys, (self.policy.keys[job.request], job.request)
         short = self.policy.lacking(job) - self.blocks.device_free
-        for victim in self.residents(after=job, without=chosen):
-            if short <= 0:
-                break
-            victims.append(victim)
-            short -= self.blocks.held(victim.request)
+        take = len(self._victims)
+        while short > 0 and take and (keys[self._victims[take - 1].request], self._victims[take - 1].request) > mine:
+            take -= 1
+            short -= self.blocks.held(self._victims[take].request)
         if short > 0:
             return False
-        for victim in victims:
+        for victim in reversed(self._victims[take:]):
             self.policy.drop(victim, self.now)
+        del self._victims[take:]
         return True
 
 
@@ -167,10 +183,11 @@ class Reactive(Keeping):
 
     def _for(self, job: Job, chosen: dict[int, Job]) -> Iterator[Transfer]:
         lacking = self.policy.lacking(job) - self.blocks.device_free - self.blocks.leaving
-        for victim in self.residents(after=job, without=chosen):
+        for victim in self.residents(after=job):
             if lacking <= 0:
                 break
             lacking -= self.blocks.held(victim.request)
+            chosen.pop(victim.request, None)
             yield from self.swap_out(victim)
         if self.blocks.where(job.request) is Where.HOST:
             yield from self.start(self.blocks.swap_in(job.request))

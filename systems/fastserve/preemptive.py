@@ -8,7 +8,7 @@ order; what happens to the KV of a preempted job is the business of its `Keeping
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from systems.core.lane import Job
@@ -111,7 +111,9 @@ class Preemptive(SingleLane):
     def choose(self, now: int) -> Choice:
         """The same batch again if nothing changed and memory suffices, else a walk down the order."""
         self.before(now)
-        if not self.changed and self.lane.members and self.lane.grow():
+        members = self.lane.members
+        same = not self.changed or len(members) == len(self.jobs)  # nobody else is there: the order decides nothing
+        if same and members and self.lane.grow():
             return self.lane.launch(), self.keeping.between(now)
         chosen = self._walk(now)
         self.changed = False
@@ -126,58 +128,77 @@ class Preemptive(SingleLane):
     def _walk(self, now: int) -> dict[int, Job]:
         """Jobs to run, in order; their memory is granted. At most `max_batch`, prompts within the token budget."""
         self.keeping.before_walk(now)
+        jobs, members, max_tokens = self.jobs, self.lane.members, self.limits.max_tokens
+        places, budget = self.limits.max_batch, max_tokens
+        # with memory to spare, members get their pages in one go; else one by one, the first in order first
+        grown = 4 * self.lane.due() <= self.blocks.device_free and self.lane.grow()
         chosen: dict[int, Job] = {}
-        budget = self.limits.max_tokens
-        places = self.limits.max_batch
-        for _, request in self.order:
+        for request in self._candidates():
             if not places:
                 break
-            job = self.jobs[request]
-            where = self.blocks.where(request)
-            if where is Where.LEAVING or where is Where.COMING:
-                continue
-            if job.todo > 1:
-                if job.todo > budget < self.limits.max_tokens:  # the first prompt is never too long
+            job = jobs[request]
+            if request in members:
+                granted = grown or self._granted(job, chosen)
+            else:
+                where = self.blocks.where(request)
+                if where is Where.LEAVING or where is Where.COMING:
+                    continue
+                if job.todo > 1 and job.todo > budget < max_tokens:  # the first prompt is never too long
                     if self.skips():
                         continue
                     break
-                if not self.may_start(job) and (chosen or self.keeping.moving):
+                if not job.prefilled and not self.may_start(job) and (chosen or self.keeping.moving):
                     continue
-            if where is not Where.HOST and self._granted(job, chosen):
-                budget -= job.todo if job.todo > 1 else 0
+                granted = where is not Where.HOST and self._granted(job, chosen)
+                budget -= job.todo if granted and job.todo > 1 else 0
+            if granted:
                 chosen[request] = job
                 places -= 1
-            else:
-                places -= self.keeping.wanted(job)
-                if not self.overtakes():
-                    break
+                continue
+            places -= self.keeping.wanted(job)
+            if not self.overtakes():
+                break
         return chosen
+
+    def _candidates(self) -> Iterator[int]:
+        """Requests in order; once no page is to be had, only those that hold some."""
+        for place, request in self.order:
+            yield request
+            if not self.blocks.device_free:
+                here = (place, request)
+                keys = self.keys
+                held = (*self.blocks.on_device, *self.blocks.on_host)
+                behind = [(keys[r], r) for r in held if (keys[r], r) > here]
+                behind.sort()
+                yield from (r for _, r in behind)
+                return
 
     def _granted(self, job: Job, chosen: dict[int, Job]) -> bool:
         """Get the pages that `job` needs for its next iteration."""
         if job.request in self.lane.members:
             if self.lane.grow_one(job):
                 return True
-            if not self.keeping.make_room(job, chosen):
-                return False
-            return self.lane.grow_one(job)
+            return self.keeping.make_room(job, chosen) and self.lane.grow_one(job)
         missing = self.blocks.missing(job.request, job.known)
-        if missing > self.blocks.device_free and not self.keeping.make_room(job, chosen):
+        new = self.blocks.where(job.request) is Where.NOWHERE
+        if missing > (self.keeping.spare() if new else self.blocks.device_free) and not self.keeping.make_room(
+            job, chosen
+        ):
             return False
         return self.blocks.extend(job.request, job.known) is not None
 
     def _launch(self, chosen: dict[int, Job], now: int) -> Iteration:
-        for request, job in list(self.batch.items()):
-            if request not in chosen:
-                self.put_aside(job, now)
+        batch, members = self.batch, self.lane.members
+        for job in [job for request, job in batch.items() if request not in chosen]:
+            self.put_aside(job, now)
         chunks: list[tuple[Job, int]] = []
-        for request, job in chosen.items():
-            if request not in self.batch:
-                self.batch[request] = job
+        for job in [job for request, job in chosen.items() if request not in members]:
+            if job.request not in batch:
+                batch[job.request] = job
                 self.taken(job)
             if job.todo > 1:
                 chunks.append((job, job.todo))
-            elif request not in self.lane.members:
+            else:
                 self.lane.join(job)
         return self.lane.launch(chunks)
 

@@ -8,6 +8,7 @@ pages that the prompts of the last `window` ns asked for, at most a quarter of t
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 from systems.core.lane import Job
 from systems.core.memory.blocks import Where
@@ -55,9 +56,16 @@ class Proactive(Keeping):
 
     def between(self, now: int) -> Moves:
         """Refill the reserve if it was used; nothing else changes while the batch goes on."""
+        self._short = None
         if self.blocks.device_free + self.blocks.leaving >= self.reserve(now):
             return ()
         return self._out(self.policy.batch, now)
+
+    def spare(self) -> int:
+        """Pages that are not spoken for by the first job that is not ready."""
+        if self._short is None:
+            return self.blocks.device_free
+        return max(0, self.blocks.device_free - max(0, self.policy.lacking(self._short) - self.blocks.leaving))
 
     def after_walk(self, chosen: dict[int, Job], now: int) -> tuple[Moves, bool]:
         """Swap out the largest ENST for the reserve and the first short job, swap in the smallest; never hold."""
@@ -77,29 +85,48 @@ class Proactive(Keeping):
                 moves.extend(self.swap_out(victim))
                 lacking -= held
                 spare -= held
+        if short is not None and lacking > 0:
+            moves.extend(self._out_of_batch(chosen, short, lacking))
         return tuple(moves)
 
-    def _in(self, chosen: dict[int, Job], now: int) -> Moves:
-        """Bring jobs back, the soonest first; not at the cost of the reserve unless nothing else could run.
+    def _out_of_batch(self, chosen: dict[int, Job], short: Job, lacking: int) -> Iterator[Transfer]:
+        """The batch itself makes room for a job before it in order, or that job would wait as long as it runs."""
+        keys = self.policy.keys
+        mine = (keys[short.request], short.request)
+        for victim in reversed(list(chosen.values())):
+            if lacking <= 0 or (keys[victim.request], victim.request) < mine:
+                return
+            lacking -= self.blocks.held(victim.request)
+            del chosen[victim.request]
+            yield from self.swap_out(victim)
 
-        Another reserve is left for jobs that nobody waits for yet, or they would go back and forth.
+    def _in(self, chosen: dict[int, Job], now: int) -> Moves:
+        """Bring jobs back, the first short one before all, then the soonest, in pages that nobody waits for.
+
+        Not at the cost of the reserve unless nothing else could run; another reserve is left for jobs that are not
+        short yet, or they would go back and forth.
         """
-        reserve = self.reserve(now) if chosen else 0
+        short, reserve = self._short, self.reserve(now) if chosen else 0
         spare = self.blocks.device_free - reserve
         moves: list[Transfer] = []
-        for job in self._by_enst(Where.HOST, chosen, now, largest=False) if spare > 0 else ():
+        if short is not None:
+            spare -= self.policy.lacking(short)
+            if spare >= 0 and self.blocks.where(short.request) is Where.HOST:
+                moves.extend(self.start(self.blocks.swap_in(short.request)))
+        for job in self._by_enst(Where.HOST, chosen, now, largest=False) if spare > reserve else ():
             spare -= self.blocks.held(job.request)
-            if spare < (0 if job is self._short else reserve):
+            if spare < reserve:
                 break
             moves.extend(self.start(self.blocks.swap_in(job.request)))
         return tuple(moves)
 
     def _by_enst(self, where: Where, chosen: dict[int, Job], now: int, *, largest: bool) -> list[Job]:
         policy = self.policy
+        there = self.blocks.on_host if where is Where.HOST else self.blocks.on_device
         found = [
-            (policy.next_scheduled(policy.jobs[request], now), place, request)
-            for place, (_, request) in enumerate(policy.order)
-            if request not in chosen and self.blocks.where(request) is where
+            (policy.next_scheduled(policy.jobs[request], now), policy.keys[request], request)
+            for request in there
+            if request not in chosen
         ]
         found.sort(reverse=largest)
         return [policy.jobs[request] for _, _, request in found]

@@ -55,6 +55,7 @@ class SkipJoin(Preemptive):
         self._due: list[tuple[int, int, int]] = []  # (service clock at which the quantum ends, request, turn)
         self._waiting: deque[tuple[int, int]] = deque()  # (since, request), oldest first
         self._on_level: Counter[int] = Counter()
+        self._decode_level = self.first_level(estimator.decode(1, 0))
         self._places = 0
 
     # -- levels ----------------------------------------------------------------------------------------
@@ -72,7 +73,7 @@ class SkipJoin(Preemptive):
 
     def sink(self, level: int) -> int:
         """Where a job goes that has used up `level`: its next iteration is a decode."""
-        return max(level + 1, self.first_level(self.estimator.decode(1, 0)))
+        return max(level + 1, self._decode_level)
 
     def place(self, job: Job, key: Key) -> None:
         """Count the jobs of each level on the way (ENST needs the counts)."""

@@ -46,6 +46,8 @@ class PagedBlocks:
     _reserved: dict[int, list[int]] = field(init=False, default_factory=dict)
     _transfers: int = field(init=False, default=0)
     _leaving: int = field(init=False, default=0)
+    on_device: dict[int, None] = field(init=False, default_factory=dict)  # requests whose KV is there and stays
+    on_host: dict[int, None] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._free = {
@@ -110,6 +112,7 @@ class PagedBlocks:
         fresh = _take(free, need)
         if held is None:
             self._held[request] = _Holding(Where.DEVICE, list(fresh))
+            self.on_device[request] = None
         else:
             held.pages.extend(fresh)
         return fresh
@@ -131,6 +134,7 @@ class PagedBlocks:
             self._abandoned[held.transfer] = held
         else:
             pool = Pool.HOST if held.where is Where.HOST else Pool.DEVICE
+            del (self.on_host if pool is Pool.HOST else self.on_device)[request]
             self._free[pool].extend(reversed(held.pages))
 
     # -- swapping ------------------------------------------------------------------------------------
@@ -141,6 +145,7 @@ class PagedBlocks:
         if transfer:
             self._leaving += len(transfer.source_pages)
             self._held[request].where = Where.LEAVING
+            del self.on_device[request]
         return transfer
 
     def swap_in(self, request: int) -> Transfer | None:
@@ -148,6 +153,7 @@ class PagedBlocks:
         transfer = self._move(request, Pool.HOST, Pool.DEVICE)
         if transfer:
             self._held[request].where = Where.COMING
+            del self.on_host[request]
         return transfer
 
     def settle(self, transfer: Transfer, *, ok: bool = True) -> None:
@@ -165,6 +171,7 @@ class PagedBlocks:
         )
         held.pages = list(transfer.target_pages if ok else transfer.source_pages)
         held.where = Where.DEVICE if kept.pool is Pool.DEVICE else Where.HOST
+        (self.on_device if kept.pool is Pool.DEVICE else self.on_host)[transfer.request] = None
 
     def _move(self, request: int, source: Pool, target: Pool) -> Transfer | None:
         held = self._held[request]
@@ -202,6 +209,7 @@ class PagedBlocks:
     def install(self, request: int) -> None:
         """The reserved pages of `request` now hold its KV."""
         self._held[request] = _Holding(Where.DEVICE, self._reserved.pop(request))
+        self.on_device[request] = None
 
     def cancel(self, request: int) -> None:
         """Give the reserved pages of `request` back."""
@@ -217,6 +225,8 @@ class PagedBlocks:
             assert len(set(pages)) == total, f"{pool}: a page is held twice"
         leaving = [h for h in (*self._held.values(), *self._abandoned.values()) if h.where is Where.LEAVING]
         assert self._leaving == sum(len(h.pages) for h in leaving)
+        for where, there in ((Where.DEVICE, self.on_device), (Where.HOST, self.on_host)):
+            assert {r for r, h in self._held.items() if h.where is where} == there.keys()
 
     def _pages_in(self, pool: Pool) -> list[int]:
         out: list[int] = [p for pages in self._reserved.values() for p in pages] if pool is Pool.DEVICE else []
