@@ -96,13 +96,17 @@ class Panel:
 class Grid:
     """Loads as multiples of the capacity measured at start-up, trials (seeds), and seconds per point.
 
-    `panels` limits the grid to some panels, so that `quick` keeps within its time; empty means all of them.
+    `turns`, unless 0, is the length of a point without a unit: at load 1 it has `turns` requests per place of the
+    batch limit, so it lasts that many mean service times whatever the machine; `seconds` is then only an estimate.
+    What overload does to a latency depends on this length. `panels` limits the grid to some panels, so that
+    `quick` keeps within its time; empty means all of them.
     """
 
     loads: tuple[float, ...]
     trials: int
     seconds: float
     panels: tuple[str, ...] = ()
+    turns: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,23 +36,29 @@ CLIENT = ("ae.load.client",)
 _NOT_MEASURING = frozenset({"ae/metrics.py", "ae/load/workload.py", "ae/load/arrivals.py"})
 FIRST_SEED = 1
 WARMUP = 0.5  # seconds of load before the measured window
+WARMUP_LOAD = 0.5  # of capacity, at most: a measured window starts without a queue, as the papers' runs do
 REQUEST_TIMEOUT = 120.0  # seconds after which the client gives one request up
 _RESOLVED_SCHEMA = 1
 
 
 class Slot(NamedTuple):
-    """One place in a figure. `load` is a multiple of the calibrated capacity, `seconds` the measured window."""
+    """One place in a figure. `load` is a multiple of the calibrated capacity, `seconds` the measured window.
+
+    With `turns` (see Grid), `seconds` is an estimate until the slot is resolved.
+    """
 
     panel: Panel
     series: Series
     load: float
     trial: int
     seconds: float
+    turns: float = 0.0
 
     @property
     def readable(self) -> str:
         """For folder names; two slots of a figure never have the same."""
-        name = f"{self.panel.name}_{self.series.name}_x{self.load:g}_{self.seconds:g}s_t{self.trial}"
+        length = f"{self.turns:g}turns" if self.turns else f"{self.seconds:g}s"
+        name = f"{self.panel.name}_{self.series.name}_x{self.load:g}_{length}_t{self.trial}"
         return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
 
     @property
@@ -107,7 +113,7 @@ def slots(figure: Figure, grid: GridName) -> list[Slot]:
         raise UsageError(f"{figure.id} has no grid {grid!r}.", f"Grids: {', '.join(figure.grids)}.")
     chosen = figure.grids[grid]
     return [
-        Slot(panel, series, load, trial, chosen.seconds)
+        Slot(panel, series, load, trial, chosen.seconds, chosen.turns)
         for trial in range(chosen.trials)
         for panel in _panels(figure, chosen)
         for series in figure.series
@@ -126,6 +132,7 @@ def resolve(slot: Slot, calibration: Calibration, *, models: str = "") -> Point:
     Raises UsageError for an engine setting or a variant that does not exist.
     """
     rate = slot.load * calibration.capacity
+    slot = slot._replace(seconds=seconds_of(slot, calibration))
     seed = FIRST_SEED + slot.trial
     schedule = _schedule(
         slot.panel.workload,
@@ -133,6 +140,7 @@ def resolve(slot: Slot, calibration: Calibration, *, models: str = "") -> Point:
             rate,
             seconds=slot.seconds,
             warmup=WARMUP,
+            warmup_rate=min(rate, WARMUP_LOAD * calibration.capacity),
             seed=seed,
             vocab=calibration.vocab,
             max_model_len=calibration.max_model_len,
@@ -164,6 +172,14 @@ def resolve(slot: Slot, calibration: Calibration, *, models: str = "") -> Point:
         settings=tuple(sorted(parts)),
         code=code_of(_roots(engine)),
     )
+
+
+def seconds_of(slot: Slot, calibration: Calibration) -> float:
+    """Length of the measured window: the grid's, or as long as capacity takes for the grid's turns of the batch."""
+    if not slot.turns:
+        return slot.seconds
+    batch = panel_engine(slot.panel, calibration.checkpoint, calibration.profile).max_batch
+    return round(slot.turns * batch / calibration.capacity, 3)
 
 
 def engine_of(slot: Slot, calibration: Calibration) -> EngineConfig:

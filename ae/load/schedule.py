@@ -108,13 +108,15 @@ class Load:
     """How much to ask for. `rate` in requests/s, for `seconds` or for `requests` (one of the two).
 
     Prompts are random ids of [`reserved`, `vocab`) without `special`: real checkpoints keep pad, bos, eos and
-    unknown in the first ids. `max_model_len` bounds prompt plus output.
+    unknown in the first ids. `max_model_len` bounds prompt plus output. `warmup` seconds of other requests come
+    first, at `warmup_rate` (0: at `rate`, which under overload hands the measured window a queue).
     """
 
     rate: float
     seconds: float | None = None
     requests: int | None = None
     warmup: float = 0.0
+    warmup_rate: float = 0.0
     seed: int = 0
     vocab: int = 512
     max_model_len: int = 2048
@@ -143,7 +145,7 @@ def _warmup(source: Source, process: Arrivals, load: Load) -> list[Planned]:
         return []
     # A recorded trace has no other arrivals to warm up with.
     process = Arrivals("poisson" if process.kind == "trace" else process.kind, process.cv)
-    at = times(process, load.rate, _rng(load, Purpose.WARMUP_ARRIVALS), n=None, seconds=load.warmup)
+    at = times(process, load.warmup_rate or load.rate, _rng(load, Purpose.WARMUP_ARRIVALS), n=None, seconds=load.warmup)
     return _requests(source, load, at - load.warmup, (Purpose.WARMUP_LENGTHS, Purpose.WARMUP_PROMPTS))
 
 

@@ -11,7 +11,7 @@ ENGINE: dict[str, Scalar] = {
     "page_tokens": 16,
     "device_pages": 28,
     "host_pages": 140,
-    "link_bytes_per_s": 1e8,
+    "link_bytes_per_s": 4e8,
 }
 SHAREGPT = Workload("sharegpt", scale=8.0)
 SPREAD = "the text gives one range for three panels, and the authors' re-run exceeds it by up to 43 %"
@@ -57,8 +57,8 @@ FIGURE = Figure(
         Series("fastserve", "FastServe", "fastserve/skip-join", color="vermillion", marker="o"),
     ),
     grids={
-        "quick": Grid(loads=(0.8, 1.1, 1.5, 2.0), trials=1, seconds=2.0),
-        "full": Grid(loads=(0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 2.5), trials=3, seconds=8.0),
+        "quick": Grid(loads=(0.8, 1.1, 1.5, 2.0), trials=1, seconds=1.5, turns=25.0),
+        "full": Grid(loads=(0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 2.5), trials=3, seconds=1.5, turns=25.0),
     },
     claims=(
         *(

@@ -1,0 +1,45 @@
+"""How long a point lasts, and that overload does not start before the measured window."""
+
+from dataclasses import replace
+
+import pytest
+
+from ae import points
+from ae.calibrate import Calibration
+from ae.catalog import load
+from ae.figure import Figure, Grid
+
+
+@pytest.fixture(scope="module")
+def figure() -> Figure:
+    demo = load("fastserve/figure14")
+    return replace(demo, grids={"quick": Grid((1.0, 2.0), 1, seconds=9.0, turns=10.0)})
+
+
+def calibration(capacity: float) -> Calibration:
+    made = dict.fromkeys(("key", "checkpoint", "checkpoint_hash", "profile", "profile_hash", "measured_at"), "")
+    return Calibration(**made, capacity=capacity, iteration=0.001, vocab=512, max_model_len=512)
+
+
+@pytest.mark.parametrize("capacity", [50.0, 400.0])
+def test_a_point_has_the_same_number_of_requests_on_any_machine(figure: Figure, capacity: float) -> None:
+    slot = points.slots(figure, "quick")[0]
+    assert slot.panel.engine["max_batch"] == 4
+    point = points.resolve(slot, calibration(capacity))
+    assert point.slot.seconds == pytest.approx(10 * 4 / capacity)
+    assert point.slot.readable == slot.readable
+    asked = [r for r in point.schedule.requests if not r.warmup]
+    assert 20 <= len(asked) <= 60  # 40 on average, Poisson
+
+
+def test_without_turns_the_seconds_count(figure: Figure) -> None:
+    slot = points.slots(figure, "quick")[0]._replace(turns=0.0)
+    assert points.resolve(slot, calibration(10.0)).slot.seconds == 9.0
+
+
+def test_warm_up_leaves_no_queue(figure: Figure) -> None:
+    slot = points.slots(figure, "quick")[1]
+    assert slot.load == 2.0
+    point = points.resolve(slot, calibration(400.0))
+    early = [r for r in point.schedule.requests if r.warmup]
+    assert 0 < len(early) < 0.75 * 400 * points.WARMUP  # 0.5 of capacity on average, although the load is 2
