@@ -170,7 +170,7 @@ FIGURE = Figure(
         "Smoke: a 2-layer model with random weights, ShareGPT lengths / 8, Alpaca lengths / 4, batch limit 4 for 16.",
         "Smoke: loads are multiples of measured capacity, the SLO of the measured iteration; only ratios compare.",
         "vLLM-like is vLLM 0.6.1's scheduling on this engine, not vLLM: its absolute speed is not claimed.",
-        "Beyond saturation a value depends on the length of the run: ours is constant, the artifact's is not.",
+        "Beyond saturation a value depends on the length of the run: 25 turns of the batch, as 400 requests at 16.",
         "FasterTransformer is drawn from the paper only.",
     ),
     y_label="mean latency, ms per output token",
