@@ -54,6 +54,7 @@ class Artifact(SkipJoin):
     def enqueue_first(self, job: Job, level: int) -> None:
         """Put `job` at the head of `level`."""
         self._places += 1
+        self._above.clear()
         self.place(job, (level, -self._places))
 
     def sink(self, level: int) -> int:

@@ -44,7 +44,12 @@ class Scheduling(Protocol):
 
 
 class Keeping:
-    """Makes room for the jobs that are first in order. `moving` counts transfers under way."""
+    """Makes room for the jobs that are first in order. `moving` counts transfers under way.
+
+    `waits`: whether the engine waits for a job whose KV is on the host, so that such jobs take places in the batch.
+    """
+
+    waits = False
 
     def __init__(self, policy: Scheduling) -> None:
         self.policy = policy
@@ -146,6 +151,8 @@ class Recompute(Keeping):
 
 class Reactive(Keeping):
     """Swap when the chosen jobs need it, while the engine waits."""
+
+    waits = True
 
     def __init__(self, policy: Scheduling) -> None:
         super().__init__(policy)

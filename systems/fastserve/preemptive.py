@@ -38,6 +38,7 @@ class Preemptive(SingleLane):
         self.keys: dict[int, Key] = {}
         self.batch: dict[int, Job] = {}  # the jobs of the last iteration, prompts included
         self.changed = True
+        self._short = False  # a job of this walk lacks memory
         self.keeping = KEEPINGS[keep](self)
 
     # -- for the policy to answer ------------------------------------------------------------------------
@@ -71,9 +72,13 @@ class Preemptive(SingleLane):
 
     def place(self, job: Job, key: Key) -> None:
         """Put `job` at `key` in the order, wherever it was before."""
-        self.unplace(job)
-        self.keys[job.request] = key
-        insort(self.order, (key, job.request))
+        request, order = job.request, self.order
+        old = self.keys.get(request)
+        if old is not None:
+            del order[bisect_left(order, (old, request))]
+        self.keys[request] = key
+        insort(order, (key, request))
+        self.changed = True
 
     def unplace(self, job: Job) -> None:
         """Take `job` out of the order."""
@@ -155,19 +160,20 @@ class Preemptive(SingleLane):
                 chosen[request] = job
                 places -= 1
                 continue
+            self._short = True
             places -= self.keeping.wanted(job)
             if not self.overtakes():
                 break
         return chosen
 
     def _candidates(self) -> Iterator[int]:
-        """Requests in order; once no page is to be had, only those that hold some."""
+        """Requests in order; behind the first that is short of memory, only those that hold some."""
+        self._short = False
         for place, request in self.order:
             yield request
-            if not self.blocks.device_free:
-                here = (place, request)
-                keys = self.keys
-                held = (*self.blocks.on_device, *self.blocks.on_host)
+            if self._short:
+                here, keys = (place, request), self.keys
+                held = (*self.blocks.on_device, *self.blocks.on_host) if self.keeping.waits else self.blocks.on_device
                 behind = [(keys[r], r) for r in held if (keys[r], r) > here]
                 behind.sort()
                 yield from (r for _, r in behind)

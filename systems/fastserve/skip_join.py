@@ -8,16 +8,19 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from bisect import bisect_left
+from collections import deque
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import pairwise
 
 from systems.core.lane import Job
 from systems.core.memory.blocks import PagedBlocks
 from systems.core.plan import Iteration
 from systems.core.policy import Estimator, Limits
-from systems.fastserve.keeping import Key
 from systems.fastserve.preemptive import KeepName, Preemptive
+
+FIRST = -(1 << 62)  # before every place in a queue
 
 
 @dataclass(slots=True)
@@ -54,7 +57,7 @@ class SkipJoin(Preemptive):
         self.served = 0  # ns of service: every job of a batch is charged the whole iteration
         self._due: list[tuple[int, int, int]] = []  # (service clock at which the quantum ends, request, turn)
         self._waiting: deque[tuple[int, int]] = deque()  # (since, request), oldest first
-        self._on_level: Counter[int] = Counter()
+        self._above: dict[int, int] = {}  # level -> ns until all jobs above have sunk to it; until the order changes
         self._decode_level = self.first_level(estimator.decode(1, 0))
         self._places = 0
 
@@ -75,20 +78,10 @@ class SkipJoin(Preemptive):
         """Where a job goes that has used up `level`: its next iteration is a decode."""
         return max(level + 1, self._decode_level)
 
-    def place(self, job: Job, key: Key) -> None:
-        """Count the jobs of each level on the way (ENST needs the counts)."""
-        super().place(job, key)
-        self._on_level[key[0]] += 1
-
-    def unplace(self, job: Job) -> None:
-        """See `place`."""
-        if key := self.keys.get(job.request):
-            self._on_level[key[0]] -= 1
-        super().unplace(job)
-
     def enqueue(self, job: Job, level: int) -> None:
         """Put `job` at the tail of `level`."""
         self._places += 1
+        self._above.clear()
         self.place(job, (level, self._places))
 
     # -- events ----------------------------------------------------------------------------------------
@@ -104,6 +97,7 @@ class SkipJoin(Preemptive):
     def ended(self, job: Job) -> None:
         """Forget the job's standing."""
         super().ended(job)
+        self._above.clear()
         del self.standing[job.request]
 
     def taken(self, job: Job) -> None:
@@ -163,12 +157,13 @@ class SkipJoin(Preemptive):
     def next_scheduled(self, job: Job, now: int) -> int:
         """ENST = min(time to promotion, time until every job above has sunk to this one's level, over B)."""
         level = self.standing[job.request].level
-        through = self._through(level)
-        above = sum(
-            count * (through - self._through(other)) for other, count in self._on_level.items() if other < level
-        )
+        if level not in self._above:
+            ends = [bisect_left(self.order, ((other + 1, FIRST), 0)) for other in range(level)]
+            counts = [end - begin for begin, end in pairwise([0, *ends])]
+            through = self._through(level)
+            self._above[level] = sum(n * (through - self._through(other)) for other, n in enumerate(counts))
         promote = max(0, job.since + self.alpha - now)
-        return min(promote, above // self.limits.max_batch)
+        return min(promote, self._above[level] // self.limits.max_batch)
 
     def _through(self, level: int) -> int:
         """Sum of the quanta of the levels above `level`."""
