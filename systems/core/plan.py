@@ -79,7 +79,7 @@ class Beam(NamedTuple):
 
 
 class Leap(NamedTuple):
-    """ "If nothing else happens I would launch this again, each decode one token longer."
+    """A promise: if nothing else happens, the same is launched again, each decode one token longer.
 
     At most `max_steps` steps, none starting at or after `stop_after` ns (None: no limit). An executor
     that really computes always does one step.

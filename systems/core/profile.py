@@ -10,6 +10,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ class Profile:
         if any(t <= 0 for *_, t in (*self.prefill, *self.decode)):
             raise UsageError("A profile with a time of zero or less is no measurement.", _AGAIN)
         times = [t for _, t in self.prefill]
-        if times[-1] <= times[0] or any(b * NOISE < a for a, b in zip(times, times[1:], strict=False)):
+        if times[-1] <= times[0] or any(b * NOISE < a for a, b in pairwise(times)):
             raise UsageError("In this profile longer prompts do not take longer: it cannot be a measurement.", _AGAIN)
         first, last = self.decode[0], self.decode[-1]
         if last[2] * NOISE < first[2]:

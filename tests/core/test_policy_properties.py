@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from machine import MS, Machine
+from tests.core.machine import MS, Machine
 
 from systems.core.assemble import Memory
 from systems.fastserve.skip_join import SkipJoin
