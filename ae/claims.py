@@ -100,7 +100,7 @@ def sides_of(figure: Figure, claim: Claim, rows: Sequence[Row]) -> list[Side]:
         Side(p, s, t, low_load(r, halves[p, t]))
         for (p, s), by in lines.items()
         for t, r in by.items()
-        if (p, t) in halves
+        if (p, t) in halves and any(row.x <= halves[p, t] for row in r)
     ]
 
 
@@ -162,7 +162,7 @@ def _verdict(
         again = f"ae run {figure.id}" if figure else ""
         return Verdict(claim, "invalid measurement", source, None, want, blocked, again, tuple(sides))
     if not spans:
-        reason = "no trial has all its points yet"
+        reason = "no trial has the points that this needs"
         return Verdict(claim, "not testable here", source, None, want, reason, more, tuple(sides))
     found = combine(spans)
     outcome, reason = _decide(claim, found, source, confirmed=confirmed)

@@ -185,6 +185,14 @@ def test_equal_at_low_load() -> None:
     assert one(claim, slower).outcome == "not met"
 
 
+def test_low_load_needs_points_at_low_load() -> None:
+    claim = replace(BASE, statistic="equal", quantity="low_load_latency", value=1.0, tolerance=0.1)
+    verdict = one(claim, [r for r in both(4.0, 4.0) if r.x > 2])
+    assert (verdict.outcome, verdict.remedy) == ("not testable here", "ae run sys/fig --full")
+    low = [replace(r, valid=r.x > 2, why="late") for r in both(4.0, 4.0)]
+    assert one(claim, low).outcome == "invalid measurement"
+
+
 def test_goodput_is_read_downward() -> None:
     def share(series: str, cross: float, trial: int) -> list[Row]:
         return [Row("p", series, x / 2, 1, trial, 1 - 0.05 * x / 2 / cross, slo=0.95) for x in range(1, 11)]
