@@ -38,7 +38,7 @@ class Preemptive(SingleLane):
         self.keys: dict[int, Key] = {}
         self.batch: dict[int, Job] = {}  # the jobs of the last iteration, prompts included
         self.changed = True
-        self._short = False  # a job of this walk lacks memory
+        self._floor = 0  # free pages that are spoken for by a job of this walk that lacks memory
         self.keeping = KEEPINGS[keep](self)
 
     # -- for the policy to answer ------------------------------------------------------------------------
@@ -160,18 +160,18 @@ class Preemptive(SingleLane):
                 chosen[request] = job
                 places -= 1
                 continue
-            self._short = True
             places -= self.keeping.wanted(job)
             if not self.overtakes():
                 break
+            self._floor = self._floor or self.blocks.device_free - self.keeping.spare()
         return chosen
 
     def _candidates(self) -> Iterator[int]:
-        """Requests in order; behind the first that is short of memory, only those that hold some."""
-        self._short = False
+        """Requests in order; once no page is left to start with, only those that hold some."""
+        self._floor = 0
         for place, request in self.order:
             yield request
-            if self._short:
+            if self.blocks.device_free <= self._floor:
                 here, keys = (place, request), self.keys
                 held = (*self.blocks.on_device, *self.blocks.on_host) if self.keeping.waits else self.blocks.on_device
                 behind = [(keys[r], r) for r in held if (keys[r], r) > here]
