@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from systems.core.plan import Pool
-from systems.core.torch.kernels import attention
+from systems.core.torch.kernels import WIDE, attention
 from systems.core.torch.pages import copy_slot
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class CpuPaged:
         group = arena.layout.groups[0]
         self.group, self.heads, self.longest = group, heads, longest
         self.kv = arena.view(group, torch.float32, Pool.DEVICE).numpy()
-        self.kernel = attention(group.page_tokens, group.head_dim)
-        self.scratch = np.zeros((heads, -(-longest // group.page_tokens) * group.page_tokens), np.float32)
+        self.kernel = attention(group.page_tokens, group.head_dim, heads // group.kv_heads)
+        self.scratch = np.zeros((WIDE, -(-longest // group.page_tokens) * group.page_tokens), np.float32)
         self.rows: Rows | None = None
 
     def begin(self, rows: Rows) -> None:
@@ -89,8 +89,8 @@ class CpuPaged:
         rows = self.rows
         assert rows is not None, "begin comes first"
         self.kernel(
-            query, key[0], key[1], value[0], value[1], self.kv, layer, self.heads, rows.starts, rows.lengths,
-            rows.positions, rows.tables, np.float32(scale), window, np.float32(softcap), out, self.scratch,
+            query, key[0], key[1], value[0], value[1], self.kv, layer, rows.starts, rows.lengths, rows.positions,
+            rows.tables, np.float32(scale), window, np.float32(softcap), out, self.scratch,
         )  # fmt: skip
 
     def move(self, copy: SlotCopy) -> None:

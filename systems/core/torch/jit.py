@@ -12,12 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import types
-from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
 
-_SOURCES = ("jit.py", "kernels.py", "elementwise.py", "pages.py")
+_SOURCES = ("jit.py", "instructions.py", "kernels.py", "elementwise.py", "pages.py")
 
 
 def cache_folder(here: Path) -> Path:
@@ -45,22 +41,3 @@ def compiled(function: Any) -> Any:
 def inlined(function: Any) -> Any:
     """`function`, for use inside other kernels only."""
     return numba.njit(inline="always", fastmath=True, error_model="numpy")(function)
-
-
-def _prefetch(_context: Any, array: Any, _index: Any) -> Any:
-    """Ask for the cache line of `array[index]` (one-dimensional, contiguous); it never faults."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array_of: Any = make_array
-        data = array_of(signature.args[0])(context, builder, arguments[0]).data
-        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
-        address = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
-        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
-        call = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
-        builder.call(call, [address, word(0), word(3), word(1)])  # to read, keep, data
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), generate
-
-
-prefetch: Any = intrinsic(_prefetch)

@@ -2,8 +2,8 @@
 
 Rows of one sequence are consecutive; sequence s has rows `starts[s]` to `starts[s+1]` and `lengths[s]` tokens of
 context including them, so row r of it sees `lengths[s] - (rows after r)` tokens: decode rows and rows of a prefill
-chunk are the same thing. Page size and head size are constants of the compiled code, which is what lets LLVM keep
-a page's scores in registers. Keys of a page lie `[dim, token]`, values `[token, dim]` (see arena.py).
+chunk are the same thing. Sizes are constants of the compiled code, and scores and mixes are small products kept in
+registers (instructions.py). Keys of a page lie `[dim, token]`, values `[token, dim]` (see arena.py).
 """
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, type-arg"
 # ruff: noqa: ANN001, ANN201, ANN202  (types of compiled arguments are numba's business)
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from systems.core.torch.jit import compiled, inlined, prefetch
+from systems.core.torch.instructions import prefetch, product
+from systems.core.torch.jit import compiled, inlined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _f = np.float32
 _LOG2E, _LN2 = _f(1.4426950408889634), _f(0.6931471805599453)
 _C3, _C4, _C5, _C6 = _f(1 / 6), _f(1 / 24), _f(1 / 120), _f(1 / 720)
+LOWEST = _f(-3e38)
+WIDE = 8  # queries taken together, at most
 LINE = 16  # numbers per cache line
 CACHE = 12 << 20  # bytes of KV, all layers, beyond which fetching ahead pays (measured)
 
@@ -38,11 +41,6 @@ def exp32(x):
     p = (_f(1.0) + f) + f2 * ((_f(0.5) + f * _C3) + f2 * ((_C4 + f * _C5) + f2 * _C6))
     bits = (np.int32(n) + np.int32(127)) << np.int32(23)
     return p * np.int32(bits).view(np.float32)
-
-
-def _tile(size: int) -> int:
-    """The largest run that LLVM still unrolls whole."""
-    return next(run for run in (32, 16, 8, 4, 2, 1) if size % run == 0)
 
 
 @inlined
@@ -61,119 +59,129 @@ def store(k, k_column, v, v_column, kv, layer, starts, positions, tables, page, 
 
 
 @inlined
-def fetch(pages):
-    """Start loading [kv_head, page * dim] numbers that are about to be used."""
-    flat = pages.reshape(pages.size)
-    for i in range(0, pages.size, LINE):
-        prefetch(flat, i)
+def fetch(page):
+    """Start loading numbers that will be used soon."""
+    for i in range(0, page.size, LINE):
+        prefetch(page, i)
 
 
 @inlined
-def score(query, keys, out, page, dim, run):
-    """`out` [page] = query . keys of one page. Everything is sliced first: LLVM vectorises no index that might be < 0."""
-    for t in range(page):
-        total = _f(0.0)
-        for d in range(run):
-            total += query[d] * keys[d * page + t]
-        out[t] = total
-    for i in range(run, dim, run):
-        part = query[i : i + run]
-        tile = keys[i * page : (i + run) * page]
-        for t in range(page):
-            total = _f(0.0)
-            for d in range(run):
-                total += part[d] * tile[d * page + t]
-            out[t] += total
+def weigh(scores, low, high, softcap, lanes, page):
+    """Scores `low` to `high` become e^(score - largest), the others 0; returns one over their sum.
 
-
-@inlined
-def weigh(scores, scale, softcap):
-    """Scores become e^(score - largest), in place; returns one over their sum."""
-    largest = _f(-3e38)
+    There are whole pages of scores, because LLVM does what is left over after whole vectors one by one.
+    """
     if softcap > _f(0.0):
-        for t in range(scores.shape[0]):
-            scores[t] = softcap * math.tanh(scores[t] * scale / softcap) / scale
-    for t in range(scores.shape[0]):
-        largest = max(largest, scores[t])
+        for t in range(low, high):
+            scores[t] = softcap * math.tanh(scores[t] / softcap)
+    scores[:low] = LOWEST
+    scores[high:] = LOWEST
+    lanes[:page] = LOWEST
+    for j in range(0, scores.shape[0], page):
+        part = scores[j : j + page]
+        for t in range(page):
+            lanes[t] = max(lanes[t], part[t])
+    largest = LOWEST
+    for t in range(page):
+        largest = max(largest, lanes[t])
+    lanes[:page] = _f(0.0)
+    for j in range(0, scores.shape[0], page):
+        part = scores[j : j + page]
+        for t in range(page):
+            weight = exp32(part[t] - largest)
+            part[t] = weight
+            lanes[t] += weight
+    scores[:low] = _f(0.0)
+    scores[high:] = _f(0.0)
     total = _f(0.0)
-    for t in range(scores.shape[0]):
-        weight = exp32((scores[t] - largest) * scale)
-        scores[t] = weight
-        total += weight
+    for t in range(page):
+        total += lanes[t]
     return _f(1.0) / total
 
 
 @inlined
-def mix(weights, values, low, high, out, page, dim):
-    """`out` [dim] += weights x values of slots `low` to `high`; the others may hold anything, NaN included."""
-    if high - low == page:
+def attend_tile(
+    q, kv, layer, head, shared, table, coming, row, i, queries, seen, window, scale, softcap, ahead, out, scores,
+    tile, mixed, page, dim, size,
+):  # fmt: skip
+    """`size` queries of one kv head, from the `i`-th of `queries` on: `shared` of each row, rows from `row` on.
+
+    Row `row` sees `seen` tokens, the next one more. A tile that is not full repeats its last query. With `ahead`, the
+    pages of the sequence that follows (`coming`) are fetched meanwhile.
+    """
+    flat, step, last = scores.reshape(scores.size), scores.shape[1], min(i + size, queries) - 1
+    for g in range(size):
+        n = min(i + g, last)
+        r, c = row + n // shared, (head * shared + n % shared) * dim
         for d in range(dim):
-            total = _f(0.0)
-            for t in range(page):
-                total += weights[t] * values[t * dim + d]
-            out[d] += total
-    else:
-        for t in range(low, high):
-            row = values[t * dim : (t + 1) * dim]
-            for d in range(dim):
-                out[d] += weights[t] * row[d]
-
-
-@inlined
-def attend_row(q, kv, layer, heads, table, first, length, scale, softcap, ahead, out, scratch, page, dim, run):
-    """One query row, page by page for all heads: scores, weights, then the mix of values."""
-    shared = heads // kv.shape[3]
+            tile[g * dim + d] = q[r, c + d] * scale
+    length = seen + last // shared
+    first = max(0, seen + i // shared - window) if window > 0 else 0
     begin, end = first // page, (length + page - 1) // page
     for j in range(begin, end):
-        if ahead and j + 1 < end:
-            fetch(kv[table[j + 1], layer, 0])
-        for h in range(kv.shape[3]):
-            keys = kv[table[j], layer, 0, h]
-            for g in range(h * shared, (h + 1) * shared):
-                score(q[g * dim : (g + 1) * dim], keys, scratch[g, j * page : (j + 1) * page], page, dim, run)
-    for g in range(heads):
-        norm = weigh(scratch[g, first:length], scale, softcap)
-        for t in range(first, length):
-            scratch[g, t] *= norm
-    out[: heads * dim] = _f(0.0)
+        if ahead:
+            fetch(kv[coming[j], layer, 0, head])
+        product(tile, 0, dim, kv[table[j], layer, 0, head], 0, flat, j * page, step, size, dim, page, 0)
+    for g in range(last - i + 1):
+        own = seen + (i + g) // shared
+        low = max(0, own - window) if window > 0 else 0
+        whole = scores[g, begin * page : end * page]
+        tile[g] = weigh(whole, low - begin * page, own - begin * page, softcap, mixed, page)
+    mixed[: size * dim] = _f(0.0)
     for j in range(begin, end):
-        if ahead and j + 1 < end:
-            fetch(kv[table[j + 1], layer, 1])
+        if ahead:
+            fetch(kv[coming[j], layer, 1, head])
         low, high = max(first - j * page, 0), min(length - j * page, page)
-        for h in range(kv.shape[3]):
-            values = kv[table[j], layer, 1, h]
-            for g in range(h * shared, (h + 1) * shared):
-                mix(scratch[g, j * page : (j + 1) * page], values, low, high, out[g * dim : (g + 1) * dim], page, dim)
+        values = kv[table[j], layer, 1, head]
+        if high - low == page:
+            product(flat, j * page, step, values, 0, mixed, 0, dim, size, page, dim, 1)
+        else:  # the other slots may hold anything, NaN included
+            for t in range(low, high):
+                product(flat, j * page + t, step, values, t * dim, mixed, 0, dim, size, 1, dim, 1)
+    for g in range(last - i + 1):
+        r, c = row + (i + g) // shared, (head * shared + (i + g) % shared) * dim
+        for d in range(dim):
+            out[r, c + d] = mixed[g * dim + d] * tile[g]
 
 
 @cache
-def attention(page: int, dim: int) -> Callable[..., None]:
-    """The kernel for pages of `page` tokens and heads of `dim` numbers.
+def attention(page: int, dim: int, shared: int) -> Callable[..., None]:
+    """The kernel for pages of `page` tokens, heads of `dim` numbers, and `shared` query heads to a kv head.
 
     Arguments: q [rows, >= heads * dim]; k and v [rows, *] with the column at which each begins; kv
-    [page, layer, 2, kv_heads, page * dim]; the layer's index in the group; query heads; starts [seqs + 1];
-    lengths [seqs]; positions [rows]; tables [seqs, *]; scale (positive); window (0: none); softcap (0: none);
-    out [rows, heads * dim]; scratch [heads, longest context rounded up to a page]. Writes k and v to their pages,
-    then fills `out`. Pages are fetched ahead when the batch's KV is too large to stay in a core's cache.
+    [page, layer, 2, kv_heads, page * dim]; the layer's index in the group; starts [seqs + 1]; lengths [seqs];
+    positions [rows]; tables [seqs, *]; scale; window (0: none); softcap (0: none); out [rows, heads * dim]; scratch
+    [WIDE, longest context rounded up to a page]. Writes k and v to their pages, then fills `out`. Queries that see
+    the same keys are taken together, so that a key is loaded once for all of them: those of a head's group in a
+    decode, of several rows in a chunk. Pages are fetched ahead when the batch's KV is too large for a core's cache.
     """
-    run = _tile(dim)
+    narrow, wide = next(size for size in (1, 2, 4, WIDE) if size >= min(shared, WIDE)), WIDE
+    room = WIDE * max(page, dim)
 
     @compiled
     def attend(
-        q, k, k_column, v, v_column, kv, layer, heads, starts, lengths, positions, tables, scale, window, softcap,
-        out, scratch,
-    ):  # fmt: skip
+        q, k, k_column, v, v_column, kv, layer, starts, lengths, positions, tables, scale, window, softcap, out, scratch
+    ):
         store(k, k_column, v, v_column, kv, layer, starts, positions, tables, page, dim)
         large = lengths.sum() * kv.shape[1] * kv.shape[3] * dim * 8 > CACHE
-        for s in range(starts.shape[0] - 1):
-            for r in range(starts[s], starts[s + 1]):
-                length = lengths[s] - (starts[s + 1] - 1 - r)
-                first = max(0, length - window) if window > 0 else 0
-                ahead = large and r == starts[s]
-                attend_row(
-                    q[r], kv, layer, heads, tables[s], first, length, scale, softcap, ahead, out[r], scratch,
-                    page, dim, run,
-                )  # fmt: skip
+        tile, mixed = np.empty(room, np.float32), np.empty(room, np.float32)
+        seqs = starts.shape[0] - 1
+        for s in range(seqs):
+            row, rows = starts[s], starts[s + 1] - starts[s]
+            table, coming, seen = tables[s], tables[min(s + 1, seqs - 1)], lengths[s] - rows + 1
+            for head in range(kv.shape[3]):
+                if rows == 1:
+                    for i in range(0, shared, narrow):
+                        attend_tile(
+                            q, kv, layer, head, shared, table, coming, row, i, shared, seen, window, scale, softcap,
+                            large, out, scratch, tile, mixed, page, dim, narrow,
+                        )  # fmt: skip
+                else:
+                    for i in range(0, rows * shared, wide):
+                        attend_tile(
+                            q, kv, layer, head, shared, table, coming, row, i, rows * shared, seen, window, scale,
+                            softcap, 0, out, scratch, tile, mixed, page, dim, wide,
+                        )  # fmt: skip
 
     kernel: Callable[..., None] = attend
     return kernel

@@ -80,7 +80,9 @@ def feed(paged: Paged, chunks: list[list[int]], q: Array, k: Array, v: Array, **
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gathered"])
-@pytest.mark.parametrize(("page", "heads", "kv_heads", "dim"), [(16, 8, 2, 16), (8, 4, 1, 64), (4, 3, 3, 20)])
+@pytest.mark.parametrize(
+    ("page", "heads", "kv_heads", "dim"), [(16, 8, 2, 16), (8, 4, 1, 64), (4, 3, 3, 20), (16, 12, 1, 32), (16, 6, 2, 8)]
+)
 def test_mixed_batches(kind: str, page: int, heads: int, kv_heads: int, dim: int) -> None:
     draw = np.random.default_rng(0)
     q, k, v = (draw.standard_normal((3, 32, h, dim)).astype(np.float32) for h in (heads, kv_heads, kv_heads))
