@@ -89,7 +89,8 @@ def _calibrations(figure: Figure, options: Options) -> Path:
 
 
 def _calibrate(figure: Figure, options: Options, reporter: Reporter) -> dict[str, Calibration | None]:
-    used = {slot.panel.name: slot.panel for slot in points.slots(figure, options.grid)}
+    names = {n for slot in points.slots(figure, options.grid) for n in (slot.panel.name, slot.panel.slo_of)}
+    used = {panel.name: panel for panel in figure.panels if panel.name in names}
     folder = _calibrations(figure, options)
     return {name: calibrate.calibrate(panel, folder, reporter.say) for name, panel in used.items()}
 

@@ -79,7 +79,8 @@ class Slo:
 class Panel:
     """One set of axes. Panels that differ only in `slo` share their points.
 
-    `paper` names data sets of `paper.yaml` by source ({"paper": "fig14_bs64_paper", "re-run": ...}).
+    `turns`, unless 0, replaces the grid's (see Grid). `slo_of` names the panel in whose iterations the SLO counts,
+    where the paper's SLO is the same number of seconds on both. `paper` names data sets of `paper.yaml` by source ({"paper": "fig14_bs64_paper", "re-run": ...}).
     `engine` overrides fields of EngineConfig (max_batch, device_pages, ...).
     """
 
@@ -90,15 +91,17 @@ class Panel:
     checkpoint: str = "t-opt-smoke"
     engine: dict[str, Scalar] = field(default_factory=dict)
     paper: dict[str, str] = field(default_factory=dict)
+    turns: float = 0.0
+    slo_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
     """Loads as multiples of the capacity measured at start-up, trials (seeds), and seconds per point.
 
-    `turns`, unless 0, is the length of a point without a unit: at load 1 it has `turns` requests per place of the
-    batch limit, so it lasts that many mean service times whatever the machine; `seconds` is then only an estimate.
-    What overload does to a latency depends on this length. `panels` limits the grid to some panels, so that
+    `turns`, unless 0, is the length of a point without a unit: it has `turns` requests per place of the batch limit
+    (at loads below 1 in proportion fewer), as many as the paper's points have; `seconds` is then only an estimate.
+    What overload does to a latency depends on this number. `panels` limits the grid to some panels, so that
     `quick` keeps within its time; empty means all of them.
     """
 

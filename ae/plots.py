@@ -72,6 +72,7 @@ class _Frame:
     slo_label: str
     title: str
     falling: bool
+    log: bool = False
     ground: str = "white"
     empty: str = ""
 
@@ -142,6 +143,7 @@ def _row(figure: Figure, panel: Panel, rows: Sequence[Row], published: Published
         slo_label=_slo(ours, figure.y_unit, "target" if falling else multiple),
         title=f"{panel.title}: here" if ours else f"{panel.title}: nothing measured yet",
         falling=falling,
+        log=not falling,
         empty=_missing(figure, panel),
     )
     right = _Frame(
@@ -181,8 +183,15 @@ def _fill(ax: Axes, frame: _Frame) -> None:
     ax.set_xlabel(frame.x_label)
     ax.set_ylabel(frame.y_label)
     slo = frame.layers[0].slo / frame.unit
-    top = 1.05 / frame.unit if frame.falling else HEADROOM * slo or _highest(frame) / frame.unit
-    ax.set_ylim(0, top)
+    top = 1.05 / frame.unit if frame.falling else HEADROOM * slo or _reach(frame)[1] / frame.unit
+    if frame.log:
+        low, high = _reach(frame)
+        ax.set_yscale("log")
+        top = 1.3 * max(high / frame.unit, slo)
+        ax.set_ylim(0.75 * min(low / frame.unit, slo), top)
+        ax.yaxis.set_major_formatter("{x:g}")
+    else:
+        ax.set_ylim(0, top)
     ax.set_xlim(0, _right(frame.layers))
     ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
     if slo:
@@ -193,15 +202,17 @@ def _fill(ax: Axes, frame: _Frame) -> None:
     _legend(ax, frame)
 
 
-def _highest(frame: _Frame) -> float:
-    return max((d.y for layer in frame.layers for line in layer.lines for d in line.dots), default=0.0) or 1.0
+def _reach(frame: _Frame) -> tuple[float, float]:
+    """Smallest and largest value drawn, hollow ones included."""
+    values = [d.y for layer in frame.layers for line in layer.lines for d in (*line.dots, *line.hollow) if d.y > 0]
+    return min(values, default=1.0), max(values, default=1.0)
 
 
 def _right(found: Sequence[Layer]) -> float:
     """Return where the x axis ends: past every crossing by a third, or at the last point if that comes first."""
     lines = [line for layer in found for line in layer.lines]
     last = max((dot.x for line in lines for dot in (*line.dots, *line.hollow)), default=1.0)
-    carried = [line.carries.low for line in lines if line.carries]
+    carried = [line.carries.low for line in lines if line.carries and line.carries.low > 0]
     return min(last, 1.35 * max(carried, default=last)) * 1.03
 
 
@@ -228,7 +239,7 @@ def _line(ax: Axes, line: Line, layer: Layer, unit: float, top: float, *, faint:
         ax.plot([at], [layer.slo / unit], marker="|" if faint else "o", markersize=9, markerfacecolor="none",
                 markeredgecolor=color, markeredgewidth=1.4, linestyle="none", zorder=4)  # fmt: skip
         if not faint:
-            ax.plot([at, at], [0, layer.slo / unit], color=color, linewidth=0.9, linestyle=":", zorder=1)
+            ax.plot([at, at], [ax.get_ylim()[0], layer.slo / unit], color=color, linewidth=0.9, linestyle=":", zorder=1)
 
 
 def _legend(ax: Axes, frame: _Frame) -> None:

@@ -108,16 +108,16 @@ class Point:
 
 
 def slots(figure: Figure, grid: GridName) -> list[Slot]:
-    """Every slot of a grid, trials outermost, so that drift of the machine meets all series alike."""
+    """Every slot of a grid, trials outermost and series innermost: drift of the machine meets all series alike."""
     if grid not in figure.grids:
         raise UsageError(f"{figure.id} has no grid {grid!r}.", f"Grids: {', '.join(figure.grids)}.")
     chosen = figure.grids[grid]
     return [
-        Slot(panel, series, load, trial, chosen.seconds, chosen.turns)
+        Slot(panel, series, load, trial, chosen.seconds, chosen.turns and (panel.turns or chosen.turns))
         for trial in range(chosen.trials)
         for panel in _panels(figure, chosen)
-        for series in figure.series
         for load in chosen.loads
+        for series in figure.series
     ]
 
 
@@ -126,8 +126,10 @@ def home(figure: Figure) -> str:
     return figure.shares or figure.id
 
 
-def resolve(slot: Slot, calibration: Calibration, *, models: str = "") -> Point:
+def resolve(slot: Slot, calibration: Calibration, *, iteration: float = 0.0, models: str = "") -> Point:
     """The point of `slot`. `models` is an external server's answer to /v1/models, part of its key.
+
+    `iteration` (seconds) is what the SLO counts in, where that is not the panel's own.
 
     Raises UsageError for an engine setting or a variant that does not exist.
     """
@@ -164,7 +166,7 @@ def resolve(slot: Slot, calibration: Calibration, *, models: str = "") -> Point:
     return Point(
         slot=slot,
         rate=rate,
-        iteration=calibration.iteration,
+        iteration=iteration or calibration.iteration,
         seed=seed,
         schedule=schedule,
         engine=engine,
@@ -175,11 +177,11 @@ def resolve(slot: Slot, calibration: Calibration, *, models: str = "") -> Point:
 
 
 def seconds_of(slot: Slot, calibration: Calibration) -> float:
-    """Length of the measured window: the grid's, or as long as capacity takes for the grid's turns of the batch."""
+    """Length of the measured window: the grid's, or what the slot's turns of the batch take to arrive."""
     if not slot.turns:
         return slot.seconds
     batch = panel_engine(slot.panel, calibration.checkpoint, calibration.profile).max_batch
-    return round(slot.turns * batch / calibration.capacity, 3)
+    return round(slot.turns * batch / calibration.capacity / max(1.0, slot.load), 3)
 
 
 def engine_of(slot: Slot, calibration: Calibration) -> EngineConfig:

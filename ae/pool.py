@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ae.report import Reporter
     from systems.core.config import EngineConfig
 
-KEEP = 3  # servers alive at once: about 0.6 GB each with torch
+KEEP = 4  # servers alive at once: about 0.6 GB each with torch
 
 
 class Pool:

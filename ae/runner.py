@@ -50,20 +50,20 @@ class Runner:
         self._pool = Pool(run_folder(figure, options), reporter)
 
     def run(self, todo: Sequence[Task]) -> None:
-        """Run every task, group by group; what is started is stopped, whatever happens."""
+        """Run every task in order; what is started is stopped, whatever happens."""
         left = list(todo)
         self._reporter.begin(len(left), tasks.seconds(left))
         try:
-            groups = _groups(todo)
-            for number, group in enumerate(groups):
-                self._pool.prepare([upcoming[0].engine for upcoming in groups[number:]])
-                for point in group:
-                    if self._deadline is not None and time.monotonic() > self._deadline:
-                        self._reporter.say("the time budget is used up; the same command goes on from here")
-                        return
-                    words = self._point(point)
-                    left = [task for task in left if task.point is not point]
-                    self._reporter.advance(f"{point.slot.readable}: {words}", tasks.seconds(left))
+            while left:
+                self._pool.prepare([task.point.engine for task in left if task.point])
+                point = left.pop(0).point
+                if point is None:
+                    continue
+                if self._deadline is not None and time.monotonic() > self._deadline:
+                    self._reporter.say("the time budget is used up; the same command goes on from here")
+                    return
+                words = self._point(point)
+                self._reporter.advance(f"{point.slot.readable}: {words}", tasks.seconds(left))
         finally:
             self._pool.stop()
             self._reporter.end()
@@ -117,13 +117,3 @@ def run_folder(figure: Figure, options: Options) -> Path:
 def _disturbed(verdict: Verdict) -> bool:
     """Whether the measurement is invalid for reasons that may be gone a moment later."""
     return {check.code for check in verdict.checks if not check.ok} <= DISTURBED
-
-
-def _groups(todo: Sequence[Task]) -> list[list[Point]]:
-    """Points of the same trial and server together, in order of first appearance."""
-    groups: dict[tuple[int, str], list[Point]] = {}
-    for task in todo:
-        if task.point:
-            where = task.point.engine.to_json() if task.point.engine else task.point.url
-            groups.setdefault((task.slot.trial, where), []).append(task.point)
-    return list(groups.values())

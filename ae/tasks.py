@@ -38,9 +38,12 @@ def placed(figure: Figure, options: Options, known: Mapping[str, Calibration | N
     models = {series.variant: served_models(series.variant) for series in options.external}
     pairs: list[outputs.Placed] = []
     for slot in points.slots(figure, options.grid):
-        calibration = known.get(slot.panel.name)
+        calibration, unit = known.get(slot.panel.name), known.get(slot.panel.slo_of or slot.panel.name)
         text = models.get(slot.series.variant, "")
-        pairs.append((slot, points.resolve(slot, calibration, models=text) if calibration else None))
+        if calibration is None or unit is None:
+            pairs.append((slot, None))
+        else:
+            pairs.append((slot, points.resolve(slot, calibration, iteration=unit.iteration, models=text)))
     return pairs
 
 

@@ -15,6 +15,7 @@ ENGINE: dict[str, Scalar] = {
     "link_bytes_per_s": 4e8,
 }
 SLO = Slo(normalized=10.0, paper_normalized=0.25)
+ALPHA: dict[str, Scalar] = {"alpha_steps": 10.0}  # promotion after 10 iterations, as 300 ms are in the paper
 
 FIGURE = Figure(
     id="fastserve/figure15",
@@ -44,11 +45,11 @@ FIGURE = Figure(
     series=(
         Series("vllm", "vLLM-like", "vllm/alternating", color="blue", marker="s"),
         Series("fcfs", "FastServe-FCFS", "fastserve/fcfs", color="orange", marker="^"),
-        Series("fastserve", "FastServe", "fastserve/skip-join", color="vermillion", marker="o"),
+        Series("fastserve", "FastServe", "fastserve/skip-join", ALPHA, color="vermillion", marker="o"),
     ),
     grids={
-        "quick": Grid(loads=(0.8, 1.1, 1.5, 2.0), trials=1, seconds=1.5, turns=25.0),
-        "full": Grid(loads=(0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 2.5), trials=3, seconds=1.5, turns=25.0),
+        "quick": Grid(loads=(0.8, 1.25, 2.0, 3.5), trials=1, seconds=1.5, turns=25.0),
+        "full": Grid(loads=(0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0), trials=3, seconds=1.5, turns=25.0),
     },
     claims=(
         Claim(

@@ -50,6 +50,7 @@ class Keeping:
     """
 
     waits = False
+    window = 300_000_000  # ns of arrival history that size a reserve; a policy with an alpha sets it to that
 
     def __init__(self, policy: Scheduling) -> None:
         self.policy = policy

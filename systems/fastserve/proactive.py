@@ -19,8 +19,6 @@ from systems.fastserve.keeping import Keeping, Moves, Scheduling
 class Proactive(Keeping):
     """Keeps a reserve free and brings back, in the background, the jobs that will run soonest."""
 
-    window = 300_000_000  # ns of arrival history that size the reserve
-
     def __init__(self, policy: Scheduling) -> None:
         super().__init__(policy)
         self._history: deque[tuple[int, int]] = deque()

@@ -53,6 +53,7 @@ class SkipJoin(Preemptive):
         self.alpha = round(settings.alpha_s * 1e9)
         if settings.alpha_steps:
             self.alpha = round(settings.alpha_steps * estimator.decode(limits.max_batch, 0))
+        self.keeping.window = self.alpha
         self.standing: dict[int, Standing] = {}
         self.served = 0  # ns of service: every job of a batch is charged the whole iteration
         self._due: list[tuple[int, int, int]] = []  # (service clock at which the quantum ends, request, turn)
