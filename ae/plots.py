@@ -6,6 +6,7 @@ although units do not. Points beyond the top are arrows at the edge. This is the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -188,7 +189,7 @@ def _fill(ax: Axes, frame: _Frame) -> None:
         low, high = _reach(frame)
         ax.set_yscale("log")
         top = 1.3 * max(high / frame.unit, slo)
-        ax.set_ylim(0.75 * min(low / frame.unit, slo), top)
+        ax.set_ylim(0.75 * min(low / frame.unit, slo or math.inf), top)
         ax.yaxis.set_major_formatter("{x:g}")
     else:
         ax.set_ylim(0, top)
