@@ -12,7 +12,7 @@ import torch
 from transformers import AttentionInterface, AutoModelForCausalLM
 
 from systems.core.torch.arena import DTYPES
-from systems.core.torch.linear import pack_linears
+from systems.core.torch.linear import pack_linears, warm
 from systems.core.torch.model import Model
 from systems.core.torch.shape import read_config, read_shape
 
@@ -88,8 +88,7 @@ class ModulesPath:
 
     def __init__(self, model: Any, paged: Paged, device: str) -> None:
         self.model, self.paged, self.device = model, paged, device
-        if device == "cpu":
-            pack_linears(model)
+        self.products = pack_linears(model) if device == "cpu" else []
 
     def forward(self, rows: Rows) -> torch.Tensor:
         """Logits [E, vocabulary] of the rows that emit; the head is computed for no other row."""
@@ -106,3 +105,7 @@ class ModulesPath:
         )
         logits: torch.Tensor = out.logits[0]
         return logits if rows.requests else logits[:0]
+
+    def warm(self, rows: int) -> None:
+        """Compile every product for `rows` rows."""
+        warm([(product, False) for product in self.products], rows)

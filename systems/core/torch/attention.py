@@ -50,7 +50,7 @@ class CpuPaged:
         self.group, self.heads, self.longest = group, heads, longest
         self.kv = arena.view(group, torch.float32, Pool.DEVICE).numpy()
         self.kernel = attention(group.page_tokens, group.head_dim, heads // group.kv_heads)
-        self.scratch = np.zeros((WIDE, -(-longest // group.page_tokens) * group.page_tokens), np.float32)
+        self.scratch = np.zeros(WIDE * -(-longest // group.page_tokens) * group.page_tokens, np.float32)
         self.rows: Rows | None = None
 
     def begin(self, rows: Rows) -> None:

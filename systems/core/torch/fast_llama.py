@@ -15,7 +15,7 @@ import torch
 from systems.core.torch.elementwise import gate, rms_norm, rotate
 from systems.core.torch.fast import head_rows, pad, project, weights
 from systems.core.torch.hf_weights import HEAD
-from systems.core.torch.linear import Packed
+from systems.core.torch.linear import Packed, warm
 
 if TYPE_CHECKING:
     from systems.core.torch.attention import CpuPaged
@@ -116,6 +116,12 @@ class FastLlama:
         h = torch.empty_like(x)
         rms_norm(x.numpy(), self.norm, self.eps, h.numpy())
         return project(self.head, h, rows)
+
+    def warm(self, rows: int) -> None:
+        """Compile every product for `rows` rows; all layers have the same."""
+        layer = self.layers[0]
+        products = [(layer.qkv, False), (layer.out, True), (layer.up, False), (layer.down, True), (self.head, False)]
+        warm(products, rows)
 
     def _mix(self, number: int, layer: _Layer, qkv: torch.Tensor, rows: Rows) -> torch.Tensor:
         flat, width = qkv.numpy(), self.heads * self.dim

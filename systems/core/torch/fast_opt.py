@@ -10,7 +10,7 @@ import torch
 from systems.core.torch.elementwise import embed, layer_norm
 from systems.core.torch.fast import head_rows, padded, project, weights
 from systems.core.torch.hf_weights import HEAD
-from systems.core.torch.linear import Packed
+from systems.core.torch.linear import Packed, warm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,6 +97,12 @@ class FastOpt:
             x = layer.down(layer.up(layer.norm2(x, h)), x)
         x = head_rows(x, rows)
         return project(self.head, self.norm(x, torch.empty_like(x)), rows)
+
+    def warm(self, rows: int) -> None:
+        """Compile every product for `rows` rows; all layers have the same."""
+        layer = self.layers[0]
+        products = [(layer.qkv, False), (layer.out, True), (layer.up, False), (layer.down, True), (self.head, False)]
+        warm(products, rows)
 
     def _mix(self, number: int, scale: float, qkv: NDArray[np.float32]) -> torch.Tensor:
         out = torch.zeros(qkv.shape[0], self.width)

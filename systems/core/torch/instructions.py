@@ -69,8 +69,9 @@ class _Block:
         self.builder, self.a, self.b, self.c, self.columns = builder, a, b, c, columns
         self.width = next(width for width in (_WIDEST, 8, 4, 2, 1) if columns % width == 0)
         self.vector = ir.VectorType(_FLOAT, self.width)
+        get: Any = cgutils.get_or_insert_function
         kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        self.fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{self.width}f32")
+        self.fma = get(builder.module, kind, f"llvm.fmuladd.v{self.width}f32")
 
     def multiply(self, inner: int, *, add: bool) -> None:
         """All columns, as many at a time as there are registers for."""

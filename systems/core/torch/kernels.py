@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from systems.core.torch.instructions import prefetch, product
-from systems.core.torch.jit import compiled, inlined
+from systems.core.torch.jit import compiled, helper, inlined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,14 @@ def store(k, k_column, v, v_column, kv, layer, starts, positions, tables, page, 
                     values[slot * dim + d] = v[r, v_column + h * dim + d]
 
 
-@inlined
+@helper
+def fill(numbers, low, high, value):
+    """`numbers[low:high] = value`; as an assignment to a slice it takes ten times as long to compile."""
+    for i in range(low, high):
+        numbers[i] = value
+
+
+@helper
 def fetch(page):
     """Start loading numbers that will be used soon."""
     for i in range(0, page.size, LINE):
@@ -74,9 +81,9 @@ def weigh(scores, low, high, softcap, lanes, page):
     if softcap > _f(0.0):
         for t in range(low, high):
             scores[t] = softcap * math.tanh(scores[t] / softcap)
-    scores[:low] = LOWEST
-    scores[high:] = LOWEST
-    lanes[:page] = LOWEST
+    fill(scores, 0, low, LOWEST)
+    fill(scores, high, scores.shape[0], LOWEST)
+    fill(lanes, 0, page, LOWEST)
     for j in range(0, scores.shape[0], page):
         part = scores[j : j + page]
         for t in range(page):
@@ -84,15 +91,15 @@ def weigh(scores, low, high, softcap, lanes, page):
     largest = LOWEST
     for t in range(page):
         largest = max(largest, lanes[t])
-    lanes[:page] = _f(0.0)
+    fill(lanes, 0, page, _f(0.0))
     for j in range(0, scores.shape[0], page):
         part = scores[j : j + page]
         for t in range(page):
             weight = exp32(part[t] - largest)
             part[t] = weight
             lanes[t] += weight
-    scores[:low] = _f(0.0)
-    scores[high:] = _f(0.0)
+    fill(scores, 0, low, _f(0.0))
+    fill(scores, high, scores.shape[0], _f(0.0))
     total = _f(0.0)
     for t in range(page):
         total += lanes[t]
@@ -101,7 +108,7 @@ def weigh(scores, low, high, softcap, lanes, page):
 
 @inlined
 def attend_tile(
-    q, kv, layer, head, shared, table, coming, row, i, queries, seen, window, scale, softcap, ahead, out, scores,
+    q, kv, layer, head, shared, table, coming, row, i, queries, seen, window, scale, softcap, ahead, out, scores, step,
     tile, mixed, page, dim, size,
 ):  # fmt: skip
     """`size` queries of one kv head, from the `i`-th of `queries` on: `shared` of each row, rows from `row` on.
@@ -109,7 +116,7 @@ def attend_tile(
     Row `row` sees `seen` tokens, the next one more. A tile that is not full repeats its last query. With `ahead`, the
     pages of the sequence that follows (`coming`) are fetched meanwhile.
     """
-    flat, step, last = scores.reshape(scores.size), scores.shape[1], min(i + size, queries) - 1
+    last = min(i + size, queries) - 1
     for g in range(size):
         n = min(i + g, last)
         r, c = row + n // shared, (head * shared + n % shared) * dim
@@ -121,23 +128,23 @@ def attend_tile(
     for j in range(begin, end):
         if ahead:
             fetch(kv[coming[j], layer, 0, head])
-        product(tile, 0, dim, kv[table[j], layer, 0, head], 0, flat, j * page, step, size, dim, page, 0)
+        product(tile, 0, dim, kv[table[j], layer, 0, head], 0, scores, j * page, step, size, dim, page, 0)
     for g in range(last - i + 1):
         own = seen + (i + g) // shared
         low = max(0, own - window) if window > 0 else 0
-        whole = scores[g, begin * page : end * page]
+        whole = scores[g * step + begin * page : g * step + end * page]
         tile[g] = weigh(whole, low - begin * page, own - begin * page, softcap, mixed, page)
-    mixed[: size * dim] = _f(0.0)
+    fill(mixed, 0, size * dim, _f(0.0))
     for j in range(begin, end):
         if ahead:
             fetch(kv[coming[j], layer, 1, head])
         low, high = max(first - j * page, 0), min(length - j * page, page)
         values = kv[table[j], layer, 1, head]
         if high - low == page:
-            product(flat, j * page, step, values, 0, mixed, 0, dim, size, page, dim, 1)
+            product(scores, j * page, step, values, 0, mixed, 0, dim, size, page, dim, 1)
         else:  # the other slots may hold anything, NaN included
             for t in range(low, high):
-                product(flat, j * page + t, step, values, t * dim, mixed, 0, dim, size, 1, dim, 1)
+                product(scores, j * page + t, step, values, t * dim, mixed, 0, dim, size, 1, dim, 1)
     for g in range(last - i + 1):
         r, c = row + (i + g) // shared, (head * shared + (i + g) % shared) * dim
         for d in range(dim):
@@ -151,7 +158,7 @@ def attention(page: int, dim: int, shared: int) -> Callable[..., None]:
     Arguments: q [rows, >= heads * dim]; k and v [rows, *] with the column at which each begins; kv
     [page, layer, 2, kv_heads, page * dim]; the layer's index in the group; starts [seqs + 1]; lengths [seqs];
     positions [rows]; tables [seqs, *]; scale; window (0: none); softcap (0: none); out [rows, heads * dim]; scratch
-    [WIDE, longest context rounded up to a page]. Writes k and v to their pages, then fills `out`. Queries that see
+    [WIDE * longest context rounded up to a page]. Writes k and v to their pages, then fills `out`. Queries that see
     the same keys are taken together, so that a key is loaded once for all of them: those of a head's group in a
     decode, of several rows in a chunk. Pages are fetched ahead when the batch's KV is too large for a core's cache.
     """
@@ -163,7 +170,10 @@ def attention(page: int, dim: int, shared: int) -> Callable[..., None]:
         q, k, k_column, v, v_column, kv, layer, starts, lengths, positions, tables, scale, window, softcap, out, scratch
     ):
         store(k, k_column, v, v_column, kv, layer, starts, positions, tables, page, dim)
-        large = lengths.sum() * kv.shape[1] * kv.shape[3] * dim * 8 > CACHE
+        tokens, step = 0, scratch.shape[0] // wide
+        for length in lengths:
+            tokens += length
+        large = tokens * kv.shape[1] * kv.shape[3] * dim * 8 > CACHE
         tile, mixed = np.empty(room, np.float32), np.empty(room, np.float32)
         seqs = starts.shape[0] - 1
         for s in range(seqs):
@@ -174,13 +184,13 @@ def attention(page: int, dim: int, shared: int) -> Callable[..., None]:
                     for i in range(0, shared, narrow):
                         attend_tile(
                             q, kv, layer, head, shared, table, coming, row, i, shared, seen, window, scale, softcap,
-                            large, out, scratch, tile, mixed, page, dim, narrow,
+                            large, out, scratch, step, tile, mixed, page, dim, narrow,
                         )  # fmt: skip
                 else:
                     for i in range(0, rows * shared, wide):
                         attend_tile(
                             q, kv, layer, head, shared, table, coming, row, i, rows * shared, seen, window, scale,
-                            softcap, 0, out, scratch, tile, mixed, page, dim, wide,
+                            softcap, 0, out, scratch, step, tile, mixed, page, dim, wide,
                         )  # fmt: skip
 
     kernel: Callable[..., None] = attend

@@ -6,6 +6,7 @@ rows the packed call's own cost (about 12 us) is the larger part, so those take 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ class Packed:
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None, activation: str = "none") -> None:
         self.bias, self.activation = bias, activation
+        self.outputs, self.inputs = weight.shape
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous()) if packing() else None  # noqa: SLF001  torch offers it under no other name
         small = self.packed is None or weight.nbytes <= KEEP
         self.plain = weight.t().contiguous() if small else None
@@ -52,6 +54,12 @@ class Packed:
         return out.relu_() if self.activation == "relu" else out
 
 
+def warm(products: Iterable[tuple[Packed, bool]], rows: int) -> None:
+    """Compute each product once for `rows` rows, with a residual where that is said: oneDNN compiles for every size."""
+    for product, residual in products:
+        product(torch.zeros(rows, product.inputs), torch.zeros(rows, product.outputs) if residual else None)
+
+
 class PackedLinear(nn.Module):
     """Stands in for an `nn.Linear`; its weight stays readable under the same name."""
 
@@ -65,9 +73,13 @@ class PackedLinear(nn.Module):
         return self.product(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
 
 
-def pack_linears(model: Any) -> None:
-    """Replace every float32 `nn.Linear` inside `model` by its packed equal."""
+def pack_linears(model: Any) -> list[Packed]:
+    """Replace every float32 `nn.Linear` inside `model` by its packed equal; one product of each kind."""
+    kinds = {}
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear and child.weight.dtype is torch.float32:
-                setattr(parent, name, PackedLinear(child))
+                packed = PackedLinear(child)
+                setattr(parent, name, packed)
+                kinds[child.weight.shape, child.bias is None] = packed.product
+    return list(kinds.values())

@@ -21,6 +21,9 @@ class Path(Protocol):
     def forward(self, rows: Rows) -> torch.Tensor:
         """Logits [E, vocabulary] of the rows that emit."""
 
+    def warm(self, rows: int) -> None:
+        """Make ready for passes of `rows` rows, as far as that depends on their number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Model:

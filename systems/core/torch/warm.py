@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from systems.core.plan import Iteration, Place, Pool, Span, SpanKind, Transfer, TransferKind
 from systems.core.request import Request, Sampling
 from systems.core.torch.fast import padded
+from systems.core.torch.jit import one_at_a_time
 
 if TYPE_CHECKING:
     from systems.core.torch.compute import TorchCompute
 
 LANE = -1
-CHUNKS = 272  # tokens; oneDNN compiles a product for every size, longer chunks hardly notice it
+CHUNKS = 272  # rows; oneDNN compiles a product for every size, longer chunks hardly notice it
 
 
 def warm_up(compute: TorchCompute) -> None:
-    """Decodes of every size up to the batch limit, chunks up to `CHUNKS` tokens, sampled draws, a copy each way."""
+    """A decode, a drawn token, a chunk and a copy each way; products of every size up to the limits."""
     longest = min(compute.device_pages, compute.limits.table) * compute.config.page_tokens
     longest = min(longest, compute.max_model_len)
-    for size in sorted({padded(n) for n in range(1, compute.config.max_batch + 1)}):
-        _decode(compute, size)
-    for tokens in sorted({padded(n) for n in range(1, min(longest, CHUNKS))}):
-        if tokens < longest:
-            _chunk(compute, tokens)
-    if compute.host_pages:
-        for source, target in ((Pool.DEVICE, Pool.HOST), (Pool.HOST, Pool.DEVICE)):
-            compute.copy(Transfer(0, TransferKind.KV, 0, Place(source), Place(target), (0,), (0,), 0))
+    with one_at_a_time():
+        _decode(compute, 1)
+        if compute.host_pages:
+            for source, target in ((Pool.DEVICE, Pool.HOST), (Pool.HOST, Pool.DEVICE)):
+                compute.copy(Transfer(0, TransferKind.KV, 0, Place(source), Place(target), (0,), (0,), 0))
+    _decode(compute, min(2, compute.config.max_batch))
+    _chunk(compute, min(2, longest))
+    with torch.inference_mode():
+        for rows in sorted({padded(n) for n in range(1, max(compute.config.max_batch, min(longest, CHUNKS)) + 1)}):
+            compute.path.warm(rows)
     compute.batches.lanes.pop(LANE, None)
 
 

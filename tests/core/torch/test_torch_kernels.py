@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from systems.core.torch.arena import Arena
 from systems.core.torch.attention import CpuPaged, Paged
 from systems.core.torch.batch import Rows
 from systems.core.torch.cuda import CudaPaged
+from systems.core.torch.instructions import product
 from systems.core.torch.kernels import exp32
 from systems.core.torch.sampler import Draws
 
@@ -138,3 +140,41 @@ def test_compiled_kernels_are_kept_by_their_sources(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert jit.cache_folder(tmp_path).name == second.name
     assert not jit.cache_folder(tmp_path).is_relative_to(tmp_path)
+
+
+def test_one_process_compiles_while_the_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    entered = threading.Event()
+
+    def enter() -> None:
+        with jit.one_at_a_time():
+            entered.set()
+
+    other = threading.Thread(target=enter)
+    with jit.one_at_a_time():
+        other.start()
+        assert not entered.wait(0.1)
+    assert entered.wait(30)
+    other.join()
+
+
+def test_where_nothing_can_be_locked_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "file" / "cache"))
+    with jit.one_at_a_time(), jit.one_at_a_time():
+        pass
+
+
+@pytest.mark.parametrize(("rows", "inner", "columns"), [(1, 32, 16), (2, 5, 24), (8, 16, 32), (4, 3, 20), (3, 1, 7)])
+@pytest.mark.parametrize("add", [0, 1])
+def test_small_products(rows: int, inner: int, columns: int, add: int) -> None:
+    draw = np.random.default_rng(0)
+    a, b, c = (draw.standard_normal(shape).astype(np.float32) for shape in ((rows, 40), (inner, columns), (rows, 50)))
+    want = c.copy()
+    want[:, 2 : 2 + columns] = add * c[:, 2 : 2 + columns] + a[:, 3 : 3 + inner] @ b
+
+    def run(a: Array, b: Array, c: Array) -> None:
+        product(a, 3, 40, b, 0, c, 2, 50, rows, inner, columns, add)
+
+    jit.compiled(run)(a.ravel(), b.ravel(), c.reshape(-1))
+    np.testing.assert_allclose(c, want, rtol=2e-6, atol=2e-6)
