@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.core.machine import MS, Machine
 
 from systems.core.assemble import Memory
 from systems.fastserve.skip_join import SkipJoin
 from systems.fastserve.variants import VARIANTS as FASTSERVE
 from systems.vllm.variants import VARIANTS as VLLM
+from tests.core.machine import MS, Machine
 
 EVENTS = 100_000
 MEMORIES = [Memory(6, 9, 16), Memory(12, 4, 8), Memory(20, 60, 4), Memory(9, 0, 8), Memory(4000, 100, 4)]
