@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from PIL import Image
 
 from ae import layers
@@ -191,6 +191,7 @@ def _fill(ax: Axes, frame: _Frame) -> None:
         top = 1.3 * max(high / frame.unit, slo)
         ax.set_ylim(0.75 * min(low / frame.unit, slo or math.inf), top)
         ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
     else:
         ax.set_ylim(0, top)
     ax.set_xlim(0, _right(frame.layers))
