@@ -55,7 +55,7 @@ def plan(
     """Show the points, why each would run, and how long that takes. Runs nothing."""
     from ae import campaign, catalog
     from ae.options import options
-    from ae.tasks import seconds
+    from ae.tasks import megabytes, seconds
 
     chosen = options(tier, full=full, series=series or ())
     plans = [(figure, campaign.plan(figure, chosen)) for figure in catalog.select(figures)]
@@ -64,8 +64,8 @@ def plan(
         return
     for figure, tasks in plans:
         todo = [task for task in tasks if task.why]
-        size = out.duration(seconds(tasks))
-        out.emit(f"{figure.id}: {len(tasks)} points, {len(tasks) - len(todo)} done, {len(todo)} to run, about {size}")
+        cost = f"about {out.duration(seconds(tasks))} and {megabytes(tasks):.0f} MB"
+        out.emit(f"{figure.id}: {len(tasks)} points, {len(tasks) - len(todo)} done, {len(todo)} to run, {cost}")
         if todo:
             out.table(("  point", "why"), [("  " + task.slot.readable, task.why) for task in todo])
 
