@@ -45,7 +45,10 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One attempt. `applied` is the server's own account (`/ae/config`), `mismatches` what it did not honour."""
+    """One attempt. `applied` is the server's own account (`/ae/config`), `mismatches` what it did not honour.
+
+    `neighbours` is how many cores other programs kept busy meanwhile, on average.
+    """
 
     point: str
     figure: str
@@ -65,6 +68,7 @@ class Manifest:
     applied: dict[str, Any]
     mismatches: tuple[str, ...]
     retries: tuple[str, ...] = ()
+    neighbours: float | None = None
     schema: int = 1
 
     def to_json(self) -> str:

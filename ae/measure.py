@@ -7,9 +7,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ae import manifest, points, validity
+from ae import manifest, points, processes, validity
 from ae.driver import Job, drive
 from ae.load.facts import Facts, from_line
+from ae.neighbours import Meter
 from ae.points import REQUEST_TIMEOUT, Point
 from ae.processes import tail
 from systems.core.errors import MeasurementInvalid
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ae.store import Attempt
     from systems.core.record import Record
 
+NEIGHBOURS = 0.1  # cores; more than that moves a latency by more than the trials differ
 _GRACE = 60.0  # seconds on top of a point's own time before its load generator counts as stuck
 
 
@@ -48,9 +50,11 @@ def measure(point: Point, server: Server | None, attempt: Attempt, place: Place)
         if server:
             server.reset(attempt.path / "events.jsonl")
             attempt.write("metrics_before.prom", server.metrics())
+        meter = Meter(processes.sessions())
         records = drive(
             _job(point, server, attempt, place), alive=lambda: server is None or server.alive, limit=_limit(point)
         )
+        others = meter.others() if server else None  # an external server's work would count as somebody else's
         if server:
             attempt.write("metrics_after.prom", server.metrics())
             server.reset(None)  # closes the event log
@@ -59,9 +63,9 @@ def measure(point: Point, server: Server | None, attempt: Attempt, place: Place)
             attempt.write("server.log", _from(server.log, offset))
     attempt.adopt(attempt.temporary("requests.jsonl"), "requests.jsonl")
     points.check_unchanged(point)
-    verdict = judge(records, _facts(attempt), applied)
+    verdict = judge(records, _facts(attempt), applied.mismatches if applied else (), others)
     attempt.write("verdict.json", verdict.to_json() + "\n")
-    attempt.write("manifest.json", _manifest(point, place, attempt, applied, started, begun).to_json())
+    attempt.write("manifest.json", _manifest(point, place, attempt, applied, started, begun, others).to_json())
     attempt.finish("DONE", "valid" if verdict.valid else "invalid: " + verdict.why)
     return verdict
 
@@ -71,12 +75,22 @@ def give_up(attempt: Attempt, reason: str) -> None:
     attempt.finish("FAILED", reason)
 
 
-def judge(records: list[Record], facts: Facts, applied: Applied | None, statistic: str = "mean") -> validity.Verdict:
-    """The load generator's checks, and whether the server did what it was told."""
+def judge(
+    records: list[Record], facts: Facts, mismatches: tuple[str, ...], others: float | None, statistic: str = "mean"
+) -> validity.Verdict:
+    """The load generator's checks, whether the server did what it was told, and whether the machine was ours."""
     verdict = validity.judge(records, facts, statistic=statistic)
-    if applied is None:
-        return verdict
-    return validity.Verdict((*verdict.checks, applied_check(applied.mismatches)))
+    return validity.Verdict((*verdict.checks, applied_check(mismatches), *neighbours_check(others)))
+
+
+def neighbours_check(others: float | None) -> list[validity.Check]:
+    """The check on other programs' use of the CPU (in cores); none where it is not known."""
+    if others is None:
+        return []
+    quiet = others <= NEIGHBOURS
+    remedy = "" if quiet else "Stop other programs and run again: ae run FIGURE --again."
+    found = f"other programs kept {others:.2f} cores busy"
+    return [validity.Check("neighbours", quiet, found, f"<= {NEIGHBOURS:g} cores", remedy)]
 
 
 def applied_check(mismatches: tuple[str, ...]) -> validity.Check:
@@ -115,7 +129,13 @@ def _limit(point: Point) -> float:
 
 
 def _manifest(
-    point: Point, place: Place, attempt: Attempt, applied: Applied | None, started: str, begun: float
+    point: Point,
+    place: Place,
+    attempt: Attempt,
+    applied: Applied | None,
+    started: str,
+    begun: float,
+    others: float | None,
 ) -> manifest.Manifest:
     commit, dirty = manifest.git()
     compute = "external" if point.engine is None else "synthetic" if point.engine.model == "synthetic" else "torch"
@@ -138,6 +158,7 @@ def _manifest(
         applied=json.loads(applied.text) if applied else {},
         mismatches=applied.mismatches if applied else (),
         retries=place.retries,
+        neighbours=others,
     )
 
 

@@ -77,9 +77,10 @@ def _row(figure: Figure, slot: Slot, point: Point, attempt: Attempt) -> Row:
     slo = targets(slot.panel, point.iteration)
     kept = metrics.measured(records)
     statistic = "p95" if figure.metric.endswith("p95") else "mean"
-    verdict = validity.judge(records, measure.read_facts(attempt.path), statistic=statistic)
-    applied = measure.applied_check(_mismatches(attempt))
-    verdict = validity.Verdict((*verdict.checks, applied))
+    known = json.loads((attempt.path / "manifest.json").read_text())
+    verdict = measure.judge(
+        records, measure.read_facts(attempt.path), tuple(known["mismatches"]), known.get("neighbours"), statistic
+    )
     return Row(
         panel=slot.panel.name,
         series=slot.series.name,
@@ -93,10 +94,6 @@ def _row(figure: Figure, slot: Slot, point: Point, attempt: Attempt) -> Row:
         why=verdict.why,
         slo=slot.panel.slo.share if figure.metric == "slo_attainment" else slo.normalized or 0.0,
     )
-
-
-def _mismatches(attempt: Attempt) -> tuple[str, ...]:
-    return tuple(json.loads((attempt.path / "manifest.json").read_text())["mismatches"])
 
 
 def _stamp(figure: Figure, rows: Sequence[Row]) -> str:

@@ -57,6 +57,11 @@ def spawn(command: Sequence[str], log: Path, pids: Path, what: str, cwd: Path) -
     return process
 
 
+def sessions() -> set[int]:
+    """The session ids of our living children: each leads its own."""
+    return {process.pid for process in _ours}
+
+
 def stop(process: subprocess.Popen[bytes], pids: Path, *, grace: float = _GRACE) -> None:
     """Ask (SIGTERM and the end of stdin), wait `grace` seconds, then kill the whole group and reap it."""
     if process.stdin:

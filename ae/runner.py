@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ae.validity import Verdict
 
 RETRIES = 2  # after failures
-REPEATS = 1  # after something else on this machine disturbed the load generator
-DISTURBED = frozenset({"rate", "lateness", "client_cpu"})
+REPEATS = 3  # after something else on this machine disturbed the load generator
+DISTURBED = frozenset({"rate", "lateness", "client_cpu", "neighbours"})
 
 
 class Runner:
