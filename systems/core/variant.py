@@ -7,9 +7,10 @@ the code of its own policy and of no other.
 from __future__ import annotations
 
 import importlib
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from systems.core.errors import UsageError
 from systems.core.memory.blocks import PagedBlocks
@@ -61,12 +62,44 @@ def systems() -> list[str]:
 def build(
     variant: Variant, limits: Limits, blocks: PagedBlocks, estimator: Estimator, extra: dict[str, Scalar] | None = None
 ) -> Policy:
-    """The policy of `variant`, with `extra` settings on top of its own. Raises UsageError for an unknown one."""
-    module, _, name = variant.policy.partition(":")
-    cls = getattr(importlib.import_module(module), name)
+    """The policy of `variant`, with `extra` settings on top of its own. Raises UsageError as `check` does."""
+    settings = check(variant, limits, extra)
+    return cast("Policy", _policy(variant)(limits, blocks, estimator, settings))
+
+
+def check(variant: Variant, limits: Limits, extra: dict[str, Scalar] | None = None) -> object:
+    """The `Settings` of the policy of `variant`, with `extra` on top of its own.
+
+    Raises UsageError for a name it does not have, for a value of another type than the field's, for a number that is
+    negative or not finite (no setting of a scheduler is), for what `Settings` itself refuses, and for empty limits.
+    """
+    for name in ("max_batch", "max_tokens"):
+        if getattr(limits, name) < 1:
+            raise UsageError(f"{name} is {getattr(limits, name)}.", f"Give a {name} of at least 1.")
+    cls = _policy(variant).Settings
     values = {**variant.settings, **(extra or {})}
-    known = {f.name for f in fields(cls.Settings)}
+    known = {f.name for f in fields(cls)}
     if unknown := sorted(set(values) - known):
-        raise UsageError(f"{variant.id} has no setting {', '.join(unknown)}.", f"Settings: {', '.join(sorted(known))}.")
-    settings: Any = cls.Settings(**values)
-    return cast("Policy", cls(limits, blocks, estimator, settings))
+        names = ", ".join(sorted(known)) or "none"
+        raise UsageError(f"{variant.id} has no setting {', '.join(unknown)}.", f"Settings: {names}.")
+    kinds = get_type_hints(cls)
+    return cls(**{name: _read(name, value, kinds[name]) for name, value in values.items()})
+
+
+def _policy(variant: Variant) -> Any:
+    module, _, name = variant.policy.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _read(name: str, value: Scalar, kind: object) -> Scalar:
+    """`value` as a `kind`: a whole number will do for a float, nothing else is converted."""
+    if get_origin(kind) is Literal:
+        allowed, fits = " or ".join(map(str, get_args(kind))), value in get_args(kind)
+    elif kind is bool or kind is str:
+        allowed, fits = "true or false" if kind is bool else "a text", type(value) is kind
+    else:
+        allowed = f"a {'whole ' if kind is int else ''}number that is not negative"
+        fits = type(value) in ((int,) if kind is int else (int, float)) and 0 <= cast("float", value) < math.inf
+    if not fits:
+        raise UsageError(f"The setting {name} is {value!r}.", f"Give {allowed}.")
+    return float(value) if kind is float else value

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import pairwise
 
+from systems.core.errors import UsageError
 from systems.core.lane import Job
 from systems.core.memory.blocks import PagedBlocks
 from systems.core.plan import Iteration
@@ -38,13 +39,21 @@ class SkipJoin(Preemptive):
 
     @dataclass(frozen=True, slots=True)
     class Settings:
-        """`skip` off is the naive MLFQ: every job joins Q1."""
+        """`skip` off is the naive MLFQ: every job joins Q1.
+
+        `alpha_steps` above 0 wins over `alpha_s`. Raises UsageError for a `ratio` below 2: quanta that do not grow
+        never cover a long prompt.
+        """
 
         keep: KeepName = "proactive"
         skip: bool = True
         alpha_s: float = 0.3
         alpha_steps: float = 0.0
         ratio: int = 2
+
+        def __post_init__(self) -> None:
+            if self.ratio < 2:
+                raise UsageError(f"The setting ratio is {self.ratio}.", "Give a whole number of at least 2.")
 
     def __init__(self, limits: Limits, blocks: PagedBlocks, estimator: Estimator, settings: Settings) -> None:
         super().__init__(limits, blocks, estimator, settings.keep)
@@ -169,7 +178,7 @@ class SkipJoin(Preemptive):
     def _through(self, level: int) -> int:
         """Sum of the quanta of the levels above `level`."""
         ratio = self.settings.ratio
-        return self.base * level if ratio == 1 else self.base * (int(ratio**level) - 1) // (ratio - 1)
+        return self.base * (int(ratio**level) - 1) // (ratio - 1)
 
     def describe(self, request: int) -> str:
         """Queue and quantum in the paper's words."""

@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from systems.core.errors import UsageError
 from systems.fastserve.skip_join import SkipJoin
 from tests.core.toy import MS, Clockwork, Hand, serve
 
@@ -208,14 +209,16 @@ def test_enst_follows_jobs_that_sink_or_end() -> None:
     assert policy.next_scheduled(policy.jobs[1], hand.now) == 0
 
 
-def test_a_ratio_of_one_makes_all_quanta_equal() -> None:
-    hand = Hand("fastserve/skip-join", ratio=1, skip=False)
-    hand.arrive(1, 1)
-    policy = policy_of(hand)
-    policy.restart(policy.standing[1], 3)
-    assert policy.quantum(3) == MS
-    policy.enqueue(policy.jobs[1], 3)
-    assert policy.next_scheduled(policy.jobs[1], 0) == 3 * MS
+def test_quanta_grow_by_the_ratio() -> None:
+    hand = Hand("fastserve/skip-join", ratio=3)
+    hand.arrive(1, 4)
+    assert [policy_of(hand).quantum(n) for n in range(3)] == [MS, 3 * MS, 9 * MS]
+    assert policy_of(hand).next_scheduled(policy_of(hand).jobs[1], 0) == (1 + 3) * MS
+
+
+def test_a_ratio_whose_quanta_never_cover_a_long_prompt_is_refused() -> None:
+    with pytest.raises(UsageError, match="at least 2"):
+        Hand("fastserve/skip-join", ratio=1)
 
 
 # -- head of line, as in Figure 7 --------------------------------------------------------------------------
