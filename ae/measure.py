@@ -63,7 +63,8 @@ def measure(point: Point, server: Server | None, attempt: Attempt, place: Place)
             attempt.write("server.log", _from(server.log, offset))
     attempt.adopt(attempt.temporary("requests.jsonl"), "requests.jsonl")
     points.check_unchanged(point)
-    verdict = judge(records, _facts(attempt), applied.mismatches if applied else (), others)
+    mismatches = applied.mismatches if applied else ()
+    verdict = judge(records, _facts(attempt), mismatches, others, point.slot.statistic)
     attempt.write("verdict.json", verdict.to_json() + "\n")
     attempt.write("manifest.json", _manifest(point, place, attempt, applied, started, begun, others).to_json())
     attempt.finish("DONE", "valid" if verdict.valid else "invalid: " + verdict.why)
@@ -76,7 +77,7 @@ def give_up(attempt: Attempt, reason: str) -> None:
 
 
 def judge(
-    records: list[Record], facts: Facts, mismatches: tuple[str, ...], others: float | None, statistic: str = "mean"
+    records: list[Record], facts: Facts, mismatches: tuple[str, ...], others: float | None, statistic: str
 ) -> validity.Verdict:
     """The load generator's checks, whether the server did what it was told, and whether the machine was ours."""
     verdict = validity.judge(records, facts, statistic=statistic)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ae.claims import Verdict
     from ae.figure import Figure, Panel, Tier
+    from systems.core.record import Record
 
 Placed = tuple[Slot, Point | None]
 _DRAWN = ".drawn"
@@ -61,9 +62,15 @@ def rows_of(figure: Figure, tier: Tier, placed: Sequence[Placed]) -> list[Row]:
     return rows
 
 
-def verdict_of(attempt: Attempt) -> validity.Verdict:
-    """The stored verdict of a finished attempt."""
-    return validity.Verdict.from_json((attempt.path / "verdict.json").read_text())
+def verdict_of(attempt: Attempt, statistic: str) -> validity.Verdict:
+    """Judge a finished attempt anew, for a figure that reads `statistic` off it."""
+    return _judged(attempt, driver.read_records(attempt.path / "requests.jsonl"), statistic)
+
+
+def _judged(attempt: Attempt, records: list[Record], statistic: str) -> validity.Verdict:
+    known = json.loads((attempt.path / "manifest.json").read_text())
+    mismatches = tuple(known["mismatches"])
+    return measure.judge(records, measure.read_facts(attempt.path), mismatches, known.get("neighbours"), statistic)
 
 
 def targets(panel: Panel, iteration: float) -> metrics.Targets:
@@ -76,11 +83,7 @@ def _row(figure: Figure, slot: Slot, point: Point, attempt: Attempt) -> Row:
     records = driver.read_records(attempt.path / "requests.jsonl")
     slo = targets(slot.panel, point.iteration)
     kept = metrics.measured(records)
-    statistic = "p95" if figure.metric.endswith("p95") else "mean"
-    known = json.loads((attempt.path / "manifest.json").read_text())
-    verdict = measure.judge(
-        records, measure.read_facts(attempt.path), tuple(known["mismatches"]), known.get("neighbours"), statistic
-    )
+    verdict = _judged(attempt, records, slot.statistic)
     return Row(
         panel=slot.panel.name,
         series=slot.series.name,

@@ -18,6 +18,7 @@ from ae import places
 from ae.codehash import ModuleHash, closure
 from ae.load.schedule import Load, Schedule, draw
 from ae.store import canonical
+from ae.validity import SAMPLES
 from systems.core import variant
 from systems.core.config import EngineConfig
 from systems.core.errors import UsageError
@@ -37,6 +38,7 @@ _NOT_MEASURING = frozenset({"ae/metrics.py", "ae/load/workload.py", "ae/load/arr
 FIRST_SEED = 1
 WARMUP = 0.5  # seconds of load before the measured window
 WARMUP_LOAD = 0.5  # of capacity, at most: a measured window starts without a queue, as the papers' runs do
+SPARE = 1.1  # requests sent / requests a percentile needs
 REQUEST_TIMEOUT = 120.0  # seconds after which the client gives one request up
 _RESOLVED_SCHEMA = 1
 
@@ -44,7 +46,8 @@ _RESOLVED_SCHEMA = 1
 class Slot(NamedTuple):
     """One place in a figure. `load` is a multiple of the calibrated capacity, `seconds` the measured window.
 
-    With `turns` (see Grid), `seconds` is an estimate until the slot is resolved.
+    With `turns` (see Grid), `seconds` is an estimate until the slot is resolved. `statistic` ("mean", "p95") is what
+    the figure reads off the point: it says how many requests make a measurement.
     """
 
     panel: Panel
@@ -53,6 +56,7 @@ class Slot(NamedTuple):
     trial: int
     seconds: float
     turns: float = 0.0
+    statistic: str = "mean"
 
     @property
     def readable(self) -> str:
@@ -111,14 +115,19 @@ def slots(figure: Figure, grid: GridName) -> list[Slot]:
     """Every slot of a grid, trials outermost and series innermost: drift of the machine meets all series alike."""
     if grid not in figure.grids:
         raise UsageError(f"{figure.id} has no grid {grid!r}.", f"Grids: {', '.join(figure.grids)}.")
-    chosen = figure.grids[grid]
+    chosen, read_off = figure.grids[grid], statistic(figure)
     return [
-        Slot(panel, series, load, trial, chosen.seconds, chosen.turns and (panel.turns or chosen.turns))
+        Slot(panel, series, load, trial, chosen.seconds, chosen.turns and (panel.turns or chosen.turns), read_off)
         for trial in range(chosen.trials)
         for panel in _panels(figure, chosen)
         for load in chosen.loads
         for series in figure.series
     ]
+
+
+def statistic(figure: Figure) -> str:
+    """What the figure reads off a point, as `validity.judge` names it."""
+    return "p95" if figure.metric.endswith("p95") else "mean"
 
 
 def home(figure: Figure) -> str:
@@ -134,13 +143,15 @@ def resolve(slot: Slot, calibration: Calibration, *, iteration: float = 0.0, mod
     Raises UsageError for an engine setting or a variant that does not exist.
     """
     rate = slot.load * calibration.capacity
+    count = requests_of(slot, calibration)
     slot = slot._replace(seconds=seconds_of(slot, calibration))
     seed = FIRST_SEED + slot.trial
     schedule = _schedule(
         slot.panel.workload,
         Load(
             rate,
-            seconds=slot.seconds,
+            seconds=None if count else slot.seconds,
+            requests=count,
             warmup=WARMUP,
             warmup_rate=min(rate, WARMUP_LOAD * calibration.capacity),
             seed=seed,
@@ -178,10 +189,22 @@ def resolve(slot: Slot, calibration: Calibration, *, iteration: float = 0.0, mod
 
 def seconds_of(slot: Slot, calibration: Calibration) -> float:
     """Length of the measured window: the grid's, or what the slot's turns of the batch take to arrive."""
+    if count := requests_of(slot, calibration):
+        return round(count / calibration.capacity / slot.load, 3)
     if not slot.turns:
         return slot.seconds
-    batch = panel_engine(slot.panel, calibration.checkpoint, calibration.profile).max_batch
-    return round(slot.turns * batch / calibration.capacity / max(1.0, slot.load), 3)
+    return round(slot.turns * _batch(slot, calibration) / calibration.capacity / max(1.0, slot.load), 3)
+
+
+def requests_of(slot: Slot, calibration: Calibration) -> int | None:
+    """How many requests a percentile needs, at every load the same; None where the window is what counts."""
+    if not slot.turns or slot.statistic == "mean":
+        return None
+    return max(round(slot.turns * _batch(slot, calibration)), round(SPARE * SAMPLES[slot.statistic]))
+
+
+def _batch(slot: Slot, calibration: Calibration) -> int:
+    return panel_engine(slot.panel, calibration.checkpoint, calibration.profile).max_batch
 
 
 def engine_of(slot: Slot, calibration: Calibration) -> EngineConfig:

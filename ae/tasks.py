@@ -65,7 +65,9 @@ def why(point: Point, store: PointStore, *, again: bool = False) -> str:
     found = store.find(point.key)
     if found.state == "done":
         assert found.attempt is not None
-        return "its measurement was invalid" if again and not outputs.verdict_of(found.attempt).valid else ""
+        if not again or outputs.verdict_of(found.attempt, point.slot.statistic).valid:
+            return ""
+        return "its measurement was invalid"
     if found.state == "failed":
         return "it failed last time"
     if found.state == "interrupted":

@@ -37,8 +37,8 @@ FIGURE = Figure(
         Series("fastserve", "FastServe", "fastserve/skip-join", ALPHA, color="vermillion", marker="o"),
     ),
     grids={
-        "quick": Grid(loads=(0.8, 1.25, 2.0, 3.5), trials=1, seconds=4.0, turns=50.0),
-        "full": Grid(loads=(0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0), trials=3, seconds=4.0, turns=50.0),
+        "quick": Grid(loads=(0.8, 1.25, 2.0, 3.5), trials=1, seconds=4.0, turns=55.0),
+        "full": Grid(loads=(0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0), trials=3, seconds=4.0, turns=55.0),
     },
     claims=(
         Claim(
@@ -73,8 +73,8 @@ FIGURE = Figure(
         "OPT-13B only: the OPT-66B and 175B columns need several GPUs.",
         "Smoke: a 4-layer model with random weights, lengths / 8, batch limit 4 for 16; only ratios compare.",
         "vLLM-like is vLLM 0.6.1's scheduling on this engine, not vLLM: its absolute speed is not claimed.",
-        "A P95 needs 200 requests, so points last 50 turns of the batch, not the paper's 25: overload weighs more.",
-        "Below half of capacity a point still has fewer than 200 and is drawn hollow (the artifact has 20 to 200).",
+        "A P95 needs 200 requests: every point has 220, 55 turns of the batch, not the paper's 25: overload weighs more.",
+        "The artifact reads its P95 off 20 to 200 requests a point, without a check.",
     ),
     y_label="P95 latency, ms per output token",
     paper_y_label="P95 latency, s per output token",

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from ae import points
+from ae import points, validity
 from ae.calibrate import Calibration
 from ae.catalog import load
-from ae.figure import Figure, Grid
+from ae.figure import Figure, Grid, GridName
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +42,13 @@ def test_warm_up_leaves_no_queue(figure: Figure) -> None:
     point = points.resolve(slot, calibration(400.0))
     early = [r for r in point.schedule.requests if r.warmup]
     assert 0 < len(early) < 0.75 * 400 * points.WARMUP  # 0.5 of capacity on average, although the load is 2
+
+
+@pytest.mark.parametrize("grid", ["quick", "full"])
+def test_a_p95_has_enough_requests_at_every_load(grid: GridName) -> None:
+    for slot in points.slots(load("fastserve/figure12"), grid):
+        point = points.resolve(slot, calibration(60.0))
+        asked = [r for r in point.schedule.requests if not r.warmup]
+        assert len(asked) == 220 > validity.SAMPLES[point.slot.statistic]
+        assert point.slot.seconds == pytest.approx(220 / 60 / slot.load, abs=1e-3)
+        assert point.slot.statistic == "p95"

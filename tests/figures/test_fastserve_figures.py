@@ -62,7 +62,7 @@ def test_grids_are_what_quick_and_full_promise(figure: Figure) -> None:
     assert full.trials >= 3
     assert {0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0} <= set(full.loads)
     for grid in (quick, full):
-        assert grid.turns == (50 if figure.metric.endswith("p95") else 25)
+        assert grid.turns == (55 if figure.metric.endswith("p95") else 25)
     panels = [p for p in figure.panels if not quick.panels or p.name in quick.panels]
     distinct = {(p.workload, p.checkpoint, str(p.engine)) for p in panels}  # others share their points
     assert len(distinct) * len(figure.series) * len(quick.loads) * quick.seconds <= 60
