@@ -19,24 +19,27 @@ SOURCES: "tuple[Source, ...]" = ("results", "reference", "paper")
 
 
 def plot(figures: Figures, tier: TierOption = "smoke", source: From = "results") -> None:
-    """Draw from what is in results/ (or the committed reference runs, or the paper's points). Runs nothing."""
-    from ae import catalog, options, places, render
+    """Draw from what is in results/ (or the committed reference runs, or the paper's points). Runs nothing.
+
+    Each source keeps its own files: reference beside its table, paper as FIGURE_paper.png.
+    """
+    from ae import catalog, options, render
 
     level, kind = options.tier(tier), _source(source)
     for figure in catalog.select(figures):
         rows = render.load_rows(figure, level, kind)
-        for path in render.plot_figure(figure, rows, places.figure(figure.id, tier), level):
+        for path in render.plot_figure(figure, rows, render.folder(figure, level, kind), level):
             out.emit(str(path))
 
 
 def check(figures: Figures, tier: TierOption = "smoke", source: From = "results", json: Json = False) -> None:
     """Judge every claim. Exit code 3 when one is not met, 5 when one rests on an invalid measurement."""
-    from ae import catalog, options, places, render
+    from ae import catalog, options, render
 
     level, kind = options.tier(tier), _source(source)
     verdicts: list[tuple[str, Verdict]] = []
     for figure in catalog.select(figures):
-        folder = places.figure(figure.id, tier)
+        folder = render.folder(figure, level, kind)
         if kind == "paper":
             found = render.check_paper(figure, folder)
         else:

@@ -74,7 +74,7 @@ FIGURE = Figure(
         "Smoke: a 4-layer model with random weights, lengths / 8, batch limit 4 for 16; only ratios compare.",
         "vLLM-like is vLLM 0.6.1's scheduling on this engine, not vLLM: its absolute speed is not claimed.",
         "A P95 needs 200 requests: every point has 220, 55 turns of the batch, not the paper's 25: overload weighs more.",
-        "The artifact reads its P95 off 20 to 200 requests a point, without a check.",
+        "The artifact's points have 20 to 200 requests.",
     ),
     y_label="P95 latency, ms per output token",
     paper_y_label="P95 latency, s per output token",

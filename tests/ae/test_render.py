@@ -7,6 +7,7 @@ import yaml
 
 from ae import places, render
 from ae.catalog import load
+from ae.cli.main import execute
 from ae.figure import Figure
 from ae.table import Row
 from systems.core.errors import UsageError
@@ -71,6 +72,24 @@ def test_checking_writes_both_claim_files(tmp_path: Path, figure: Figure) -> Non
     theirs = yaml.safe_load((tmp_path / "figure12_paper.claim").read_text())
     assert [c["verdict"] for c in ours["claims"]] == ["met", "met"]
     assert {c["source"] for c in theirs["claims"]} == {"paper", "re-run"}
+
+
+@pytest.mark.parametrize("source", ["reference", "paper"])
+def test_another_source_leaves_our_own_files_alone(
+    tmp_path: Path, figure: Figure, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setenv("AE_RESULTS", str(tmp_path))
+    own = [render.folder(figure, "smoke") / f"figure12.{kind}" for kind in ("csv", "png", "pdf", "claim")]
+    for file in own:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("mine")
+    reference = render.folder(figure, "smoke", "reference")
+    render.write_csv(reference / "figure12.csv", rows())
+    assert execute(["plot", "figure12", "--from", source]) == 0
+    assert execute(["check", "figure12", "--from", source]) in {0, 3}
+    assert [file.read_text() for file in own] == ["mine"] * 4
+    made = reference / "figure12" if source == "reference" else own[0].with_name("figure12_paper")
+    assert {made.with_suffix(end).exists() for end in (".png", ".claim")} == {True}
 
 
 def test_sources_of_rows(tmp_path: Path, figure: Figure, monkeypatch: pytest.MonkeyPatch) -> None:
