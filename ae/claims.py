@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Outcome = Literal["met", "direction only", "not met", "not testable here", "invalid measurement"]
 MIN_TRIALS = 3  # below this an interval says nothing, so neither does "met"
 MEASURED = "measured"
+_BOUND = "a curve does not cross the SLO within the loads that were run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +180,12 @@ def _decide(claim: Claim, found: Estimate, source: str, *, confirmed: bool) -> t
         return "not met", "the other way round"
     if found.low <= 1.0:
         if found.value is None:
-            return "not testable here", "the curves do not cross the SLO within the loads that were run"
+            return "not testable here", f"{_BOUND}, and 1 is not excluded"
         return "not met", "the interval includes 1: no difference can be told from noise"
+    if found.value is None:
+        return "direction only", f"only a bound: {_BOUND}"
     if claim.statistic in ("order", "shrinks"):
         return ("direction only", few) if few else ("met", "larger than 1")
-    if found.value is None:
-        return "direction only", "only a bound: a curve does not cross the SLO within the loads that were run"
     off = _distance(claim, found.value, source)
     if few:
         return "direction only", few

@@ -54,7 +54,8 @@ class Span:
 class Estimate:
     """A mean over `n` trials with its 95 % interval; below three trials the interval is just the values' range.
 
-    `value` is None when some trial is known only as a bound; then [low, high] holds what all trials allow.
+    `value` is None when some trial is known only as a bound; `low` is then that of the trials' lower bounds and
+    `high` that of their upper ones, so that a bound is trusted no more than a number in its place.
     """
 
     value: float | None
@@ -79,16 +80,19 @@ def half_width(values: Sequence[float]) -> float:
 
 def combine(spans: Sequence[Span]) -> Estimate:
     """Return the mean over trials, one span each. Needs at least one."""
-    n = len(spans)
-    low, high = min(s.low for s in spans), max(s.high for s in spans)
-    if not all(s.exact for s in spans):
-        return Estimate(None, low, high, n)
-    values = [s.low for s in spans]
-    mean = sum(values) / n
-    if n < 3:
-        return Estimate(mean, low, high, n)
-    half = half_width(values)
-    return Estimate(mean, mean - half, mean + half, n)
+    lows, highs = [s.low for s in spans], [s.high for s in spans]
+    low, high = _interval(lows)[0], _interval(highs)[1]
+    if all(s.exact for s in spans):
+        return Estimate(sum(lows) / len(lows), low, high, len(spans))
+    return Estimate(None, max(0.0, low), high, len(spans))  # what may be a bound here is never negative
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % t interval of the mean, or the range below three values; unbounded above if a value is."""
+    if len(values) < 3 or not all(map(math.isfinite, values)):
+        return min(values), max(values)
+    mean, half = sum(values) / len(values), half_width(values)
+    return mean - half, mean + half
 
 
 def usable(row: Row) -> bool:

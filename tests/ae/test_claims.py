@@ -113,6 +113,20 @@ def test_a_bound_shows_direction_but_no_size() -> None:
     assert verdict.found.low == pytest.approx(5.0)
 
 
+def test_a_bound_is_not_judged_more_leniently_than_a_number() -> None:
+    # The third ratio is 1.6 as a number: noise. Known only as "at least 1.67" it must not say more than that.
+    claim = replace(BASE, statistic="order", value=1.0)
+    assert one(claim, three((2.0, 2.0), (3.0, 2.0), (4.8, 3.0))).outcome == "not met"
+    bound = one(claim, three((2.0, 2.0), (3.0, 2.0), (9.0, 3.0)))
+    assert bound.outcome == "not testable here"
+    assert "1 is not excluded" in bound.reason
+
+
+def test_an_order_known_by_a_bound_in_one_trial_is_direction_only() -> None:
+    claim = replace(BASE, statistic="order", value=1.0)
+    assert one(claim, three((4.0, 1.0), (4.1, 1.0), (9.0, 1.0))).outcome == "direction only"
+
+
 def test_two_curves_that_never_cross_test_nothing() -> None:
     assert one(BASE, three((9.0, 9.0), (9.0, 9.0), (9.0, 9.0))).outcome == "not testable here"
 

@@ -115,8 +115,25 @@ def test_two_trials_give_their_range() -> None:
 
 
 def test_one_bound_among_trials_makes_the_mean_a_bound() -> None:
-    found = combine([Span(1.5, 1.5), Span(2.0, math.inf), Span(1.7, 1.7)])
-    assert (found.value, found.low, found.high) == (None, 1.5, math.inf)
+    found = combine([Span(1.5, 1.5), Span(1.7, math.inf), Span(1.9, 1.9)])
+    assert (found.value, found.high) == (None, math.inf)
+    assert found.low == pytest.approx(1.7 - 4.303 * 0.2 / math.sqrt(3))
+    assert combine([Span(1.5, 1.5), Span(2.0, math.inf)]).low == 1.5
+
+
+def test_a_bound_is_never_negative_and_upper_bounds_have_an_interval_too() -> None:
+    found = combine([Span(0.0, 1.0), Span(0.1, 2.0), Span(3.0, 3.0)])
+    assert found.low == 0.0
+    assert found.high == pytest.approx(2 + 4.303 / math.sqrt(3))
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=3, max_size=8), st.integers(0, 7))
+def test_a_bound_in_place_of_a_number_never_says_more(values: list[float], which: int) -> None:
+    exact = combine([Span(v, v) for v in values])
+    spans = [Span(v, math.inf if i == which % len(values) else v) for i, v in enumerate(values)]
+    bound = combine(spans)
+    assert bound.low <= max(0.0, exact.low) + 1e-9
+    assert bound.high >= exact.high
 
 
 def test_low_load_averages_up_to_the_limit() -> None:
