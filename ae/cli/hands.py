@@ -35,6 +35,7 @@ def serve(
     from systems.core.config import EngineConfig
 
     engine = configured(EngineConfig(model=model, variant=system, port=port), option or [])
+    _check_names(engine)
     engine = prepare.prepared(engine, places.cache() / "serve", Lines().say)
     # The server becomes this process: its signals, its terminal and its exit code are the user's own.
     file = write_atomic(places.cache() / "serve" / "run" / f"engine-{os.getpid()}.json", engine.to_json())
@@ -108,32 +109,41 @@ def bench(
     raise typer.Exit(0 if found.verdict.valid else INVALID)
 
 
+def _check_names(engine: "EngineConfig") -> None:
+    """Raise UsageError for a variant, setting, limit or model there is not: before minutes go into preparing it."""
+    from ae import prepare
+    from systems.core import variant
+    from systems.core.policy import Limits
+    from systems.core.torch.recipes import RECIPES
+
+    variant.check(variant.find(engine.variant), Limits(engine.max_batch, engine.max_tokens), engine.settings)
+    if engine.model == prepare.SYNTHETIC or engine.model in RECIPES:
+        return
+    if os.sep not in engine.model:
+        names = ", ".join([*RECIPES, prepare.SYNTHETIC])
+        raise UsageError(f"There is no model called {engine.model!r}.", f"Models: {names}; or give a directory.")
+    if not prepare.present(path := prepare.checkpoint_path(engine.model)):
+        raise UsageError(f"{path} is no checkpoint directory: it has no config.json.", "Give a Hugging Face directory.")
+
+
 def configured(engine: "EngineConfig", options: list[str]) -> "EngineConfig":
     """Fields of the engine by their own name; anything else is a setting of the policy, checked by it."""
-    from dataclasses import fields
+    from typing import get_type_hints
 
-    known = {field.name for field in fields(engine)}
+    from systems.core.variant import read
+
+    kinds = get_type_hints(type(engine))
+    del kinds["settings"]  # not a value; what is in it is given one by one
     for option in options:
         name, separator, text = option.partition("=")
         if not separator:
             raise UsageError(f"{option!r} is no setting.", "Write --set key=value.")
-        if name in known:
-            engine = engine.but(**{name: _like(getattr(engine, name), name, text)})
+        if name in kinds:
+            value = text if kinds[name] is str else read(name, _guess(text), kinds[name])
+            engine = engine.but(**{name: value})
         else:
             engine = engine.but(settings={**engine.settings, name: _guess(text)})
     return engine
-
-
-def _like(default: object, name: str, text: str) -> "Scalar":
-    """Read `text` as the type that the setting has by default."""
-    value = _guess(text)
-    if isinstance(default, str):
-        return text
-    if isinstance(default, float) and isinstance(value, int):
-        value = float(value)
-    if type(value) is not type(default):
-        raise UsageError(f"{name} is a {type(default).__name__}, not {text!r}.")
-    return value
 
 
 def _guess(text: str) -> "Scalar":

@@ -83,7 +83,7 @@ def check(variant: Variant, limits: Limits, extra: dict[str, Scalar] | None = No
         names = ", ".join(sorted(known)) or "none"
         raise UsageError(f"{variant.id} has no setting {', '.join(unknown)}.", f"Settings: {names}.")
     kinds = get_type_hints(cls)
-    return cls(**{name: _read(name, value, kinds[name]) for name, value in values.items()})
+    return cls(**{name: read(name, value, kinds[name]) for name, value in values.items()})
 
 
 def _policy(variant: Variant) -> Any:
@@ -91,8 +91,11 @@ def _policy(variant: Variant) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _read(name: str, value: Scalar, kind: object) -> Scalar:
-    """`value` as a `kind`: a whole number will do for a float, nothing else is converted."""
+def read(name: str, value: Scalar, kind: object) -> Scalar:
+    """`value` of the setting `name` as a `kind`, the annotation of a field: a whole number will do for a float.
+
+    Raises UsageError, with what is allowed, for any other type, a number below 0, or one that is not finite.
+    """
     if get_origin(kind) is Literal:
         allowed, fits = " or ".join(map(str, get_args(kind))), value in get_args(kind)
     elif kind is bool or kind is str:

@@ -62,6 +62,14 @@ def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
         (["bench", "http://127.0.0.1:1", "--arrivals", "odd"], "There are no 'odd' arrivals.", "Arrivals: poisson"),
         (["bench", "http://127.0.0.1:1"], "Give either a rate", ""),
         (["serve", "fastserve", "--set", "max_batch"], "'max_batch' is no setting.", "Write --set"),
+        (["serve", "fastserv"], "There is no system called 'fastserv'.", "Systems: fastserve"),
+        (["serve", "fastserve/x"], "fastserve has no variant 'x'.", "Variants: skip-join"),
+        (["serve", "fastserve", "--set", "alpha=1"], "fastserve/skip-join has no setting alpha.", "Settings: alpha_s"),
+        (["serve", "fastserve", "--set", "keep=foo"], "The setting keep is 'foo'.", "proactive or reactive"),
+        (["serve", "fastserve", "--set", "max_batch=0"], "max_batch is 0.", "at least 1"),
+        (["serve", "fastserve", "--set", "dtype=float64"], "The setting dtype is 'float64'.", "float32 or bfloat16"),
+        (["serve", "fastserve", "--model", "t-op"], "There is no model called 't-op'.", "Models: t-opt"),
+        (["serve", "fastserve", "--model", "./none"], "is no checkpoint directory", "Hugging Face"),
         (["run"], "Missing argument", "ae run --help"),
         (["run", "--nonsense", "all"], "No such option: --nonsense", "ae run --help"),
         (["nonsense"], "No such command 'nonsense'", "ae --help"),
@@ -198,5 +206,5 @@ def test_set_reads_engine_fields_by_their_type_and_the_rest_as_policy_settings(
 
 
 def test_set_refuses_a_value_of_another_type() -> None:
-    with pytest.raises(UsageError, match="max_batch is a int"):
+    with pytest.raises(UsageError, match=r"max_batch is 'many'\. Give a whole number"):
         hands.configured(EngineConfig(model="m"), ["max_batch=many"])
