@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ae import places, processes
 from ae.store import write_atomic
-from systems.core.errors import ServerFailed
+from systems.core.errors import PrerequisiteError, ServerFailed
 
 if TYPE_CHECKING:
     import subprocess
@@ -68,12 +69,12 @@ class Server:
 
     def applied(self) -> Applied:
         """The configuration in effect, compared with the one asked for."""
-        text = get(f"{self.url}/ae/config")
+        text = _get(f"{self.url}/ae/config")
         return Applied(text, tuple(_mismatches(asdict(self.config), json.loads(text))))
 
     def metrics(self) -> str:
         """The text of `/metrics`."""
-        return get(f"{self.url}/metrics")
+        return _get(f"{self.url}/metrics")
 
     def reset(self, event_log: Path | None) -> None:
         """Start the event log of the next point (None: only close the last one).
@@ -149,8 +150,15 @@ def _mismatches(asked: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str
     return [f"{k}: asked for {asked[k]!r}, applied {found[k]!r}" for k in wrong]
 
 
-def get(url: str, timeout: float = 10.0) -> str:
-    """The body of a GET. Raises ServerFailed."""
+def get(url: str) -> str:
+    """The body of a GET from a server that the user named. Raises PrerequisiteError: it is not ours to start."""
+    try:
+        return _get(url)
+    except ServerFailed as error:
+        raise PrerequisiteError(error.what, "Start that server, or correct its URL (http://host:port).") from error
+
+
+def _get(url: str, timeout: float = 10.0) -> str:
     return _send(urllib.request.Request(url), timeout)  # noqa: S310 (a URL of ours, or the user's own)
 
 
@@ -168,7 +176,7 @@ def _send(request: urllib.request.Request, timeout: float) -> str:
     except urllib.error.HTTPError as error:
         reason = error.read().decode(errors="replace")[:300]
         raise ServerFailed(f"{request.full_url} answered {error.code}: {reason}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise ServerFailed(f"{request.full_url} does not answer ({error}).", "Is the server running?") from error
 
 

@@ -105,6 +105,8 @@ def _unexpected(error: Exception, *, debug: bool) -> int:
     # typer keeps its own copy of click; its errors are told by their two attributes, not by their type.
     message = getattr(error, "format_message", None)
     if message is not None:
+        if not message():  # bare `ae`: the help has been printed, and says it all
+            return int(getattr(error, "exit_code", 2))
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "ae"
         sys.stderr.write(f"error: {message()}\n  fix: {command} --help\n")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -19,13 +21,14 @@ from ae.load.schedule import Load, Schedule, build
 from ae.load.workload import Lengths
 from ae.metrics import Spread, Summary, summarise
 from ae.validity import Verdict, judge
-from systems.core.errors import UsageError
+from systems.core.errors import PrerequisiteError, UsageError
 from systems.core.record import Record
 
 if TYPE_CHECKING:
     from ae.load.facts import Facts
 
 FIXED = "fixed"
+REACH = 10.0  # seconds for a connection to be accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ def _row(name: str, spread: Spread) -> str:
 def schedule_of(ask: Ask) -> Schedule:
     """Draw the schedule for `ask`. Raises UsageError."""
     if (ask.rate > 0) == (ask.concurrency > 0):
-        raise UsageError("Give either a rate (open loop) or a concurrency (closed loop).")
+        raise UsageError("Give either a rate (open loop) or a concurrency (closed loop).", "Add --rate 10.")
     if ask.concurrency and ask.requests is None:
         raise UsageError("A closed loop needs a number of requests.", "Add --requests 400.")
     if ask.workload == FIXED:
@@ -137,15 +140,33 @@ def schedule_of(ask: Ask) -> Schedule:
 def bench(ask: Ask, folder: Path | None = None) -> Benched:
     """Measure; `schedule.jsonl`, `requests.jsonl`, `client.log` and `summary.json` stay in `folder` if one is given.
 
-    Raises UsageError for a request that cannot be drawn and ServerFailed for a server that does not answer. A
-    measurement that cannot be believed is no error here: its verdict says so.
+    Raises UsageError for a request that cannot be drawn, PrerequisiteError when nothing listens at the URL, and
+    ServerFailed for a server that does not answer as it should. A measurement that cannot be believed is no error
+    here: its verdict says so.
     """
     schedule = schedule_of(ask)
+    _reach(ask.url)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         return _measure(ask, schedule, folder)
     with tempfile.TemporaryDirectory(prefix="ae-bench-") as temporary:
         return _measure(ask, schedule, Path(temporary))
+
+
+def _reach(url: str) -> None:
+    """Raise UsageError for what is no URL, PrerequisiteError when nothing accepts a connection there."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as error:
+        raise UsageError(f"{url!r} is no URL ({error}).", "Write http://host:port.") from error
+    if not host or parts.scheme not in {"http", "https"}:
+        raise UsageError(f"{url!r} is no URL of a server.", "Write http://host:port.")
+    try:
+        socket.create_connection((host, port), timeout=REACH).close()
+    except (OSError, UnicodeError) as error:
+        fix = "Start one (ae serve fastserve), or correct the URL."
+        raise PrerequisiteError(f"No server listens at {url} ({error}).", fix) from error
 
 
 def _measure(ask: Ask, schedule: Schedule, folder: Path) -> Benched:

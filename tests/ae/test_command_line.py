@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -60,7 +61,9 @@ def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
         (["plot", "all", "--from", "paaper"], "There is no source 'paaper'.", "Sources: results"),
         (["replay", "nothing"], "No finished point is called 'nothing'.", "Run its figure"),
         (["bench", "http://127.0.0.1:1", "--arrivals", "odd"], "There are no 'odd' arrivals.", "Arrivals: poisson"),
-        (["bench", "http://127.0.0.1:1"], "Give either a rate", ""),
+        (["bench", "http://127.0.0.1:1"], "Give either a rate", "Add --rate"),
+        (["bench", "127.0.0.1:1", "--rate", "1"], "'127.0.0.1:1' is no URL", "Write http://host:port"),
+        (["bench", "http://127.0.0.1:x", "--rate", "1"], "is no URL", "Write http://host:port"),
         (["serve", "fastserve", "--set", "max_batch"], "'max_batch' is no setting.", "Write --set"),
         (["serve", "fastserv"], "There is no system called 'fastserv'.", "Systems: fastserve"),
         (["serve", "fastserve/x"], "fastserve has no variant 'x'.", "Variants: skip-join"),
@@ -84,6 +87,35 @@ def test_a_wrong_word_is_one_error_with_its_fix_and_exit_code_2(
     assert fix in captured.err
     assert "Traceback" not in captured.err
     assert len(captured.err.splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [["bench", "{url}", "--rate", "10"], ["plan", "all", "--series", "mine={url}"]], ids=["bench", "plan"]
+)
+def test_a_server_of_the_users_own_that_is_not_there_is_a_missing_prerequisite(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with socket.socket() as probe:  # bound but not listening: nobody else can listen there meanwhile
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        assert execute([word.format(url=url) for word in arguments]) == 4
+    err = capsys.readouterr().err
+    assert url in err
+    assert "correct" in err
+    assert "Connection refused" in err
+    assert len(err.splitlines()) == 2
+
+
+def test_a_port_that_is_no_number_is_told_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["plan", "all", "--series", "mine=http://127.0.0.1:x"]) == 4
+    assert "http://127.0.0.1:x" in capsys.readouterr().err
+
+
+def test_the_bare_command_prints_its_help_and_no_error() -> None:
+    done = run()
+    assert done.returncode == 2
+    assert "Usage: ae" in done.stdout + done.stderr
+    assert "error:" not in done.stderr
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
