@@ -58,6 +58,7 @@ def _entry(v: Verdict) -> dict[str, Any]:
         "found": _number(found.value) if found and found.value is not None else None,
         "interval": interval,
         "trials": found.n if found else 0,
+        "unfinished_trials_left_out": v.left_out or None,
         "expected": v.expected,
         "reason": v.reason,
         "remedy": v.remedy,

@@ -7,11 +7,11 @@ points, which come without trials and are taken as exact.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ae import paper
-from ae.curves import Estimate, Span, combine, crossing, low_load, trials
+from ae.curves import Estimate, Span, combine, crossing, finished, low_load, trials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One claim on one source. `found` is the statistic (a ratio), `expected` what it is held against."""
+    """One claim on one source. `found` is the statistic (a ratio), `expected` what it is held against.
+
+    `left_out` counts the trials that an unfinished curve keeps out of it.
+    """
 
     claim: Claim
     outcome: Outcome
@@ -48,11 +51,18 @@ class Verdict:
     reason: str
     remedy: str = ""
     sides: tuple[Side, ...] = ()
+    left_out: int = 0
 
     def line(self) -> str:
         """Say it in one line of a terminal."""
         found = "" if self.found is None else f"found {self.found}, "
-        return f"{self.outcome:19} {self.claim.id}: {found}{self.expected}; {self.reason}"
+        without = f"; {unfinished(self.left_out)} left out" if self.left_out else ""
+        return f"{self.outcome:19} {self.claim.id}: {found}{self.expected}; {self.reason}{without}"
+
+
+def unfinished(n: int) -> str:
+    """Say how many trials are unfinished: `1 unfinished trial`."""
+    return f"{n} unfinished trial{'s' if n > 1 else ''}"
 
 
 def judge(figure: Figure, rows: Sequence[Row], tier: Tier) -> list[Verdict]:
@@ -89,10 +99,9 @@ def gains(claim: Claim, sides: Sequence[Side]) -> list[Span]:
 
 
 def sides_of(figure: Figure, claim: Claim, rows: Sequence[Row]) -> list[Side]:
-    """Return what `rows` give for both series of `claim`, on its panel (and the other one's), by trial."""
+    """Return what `rows` give for both series of `claim`, on its panel (and the other one's), by finished trial."""
     falling = figure.metric == "slo_attainment"
-    panels = [claim.panel, *([claim.other_panel] if claim.other_panel else [])]
-    lines = {(p, s): trials(rows, p, s) for p in panels for s in (claim.a, claim.b)}
+    lines = {key: finished(by, figure.grids.values()) for key, by in _lines(claim, rows).items()}
     at = {(p, s, t): crossing(r, falling=falling) for (p, s), by in lines.items() for t, r in by.items()}
     if claim.quantity == "throughput_at_slo":
         return [Side(p, s, t, span) for (p, s, t), span in at.items()]
@@ -103,6 +112,16 @@ def sides_of(figure: Figure, claim: Claim, rows: Sequence[Row]) -> list[Side]:
         for t, r in by.items()
         if (p, t) in halves and any(row.x <= halves[p, t] for row in r)
     ]
+
+
+def _lines(claim: Claim, rows: Sequence[Row]) -> dict[tuple[str, str], dict[int, list[Row]]]:
+    panels = [claim.panel, *([claim.other_panel] if claim.other_panel else [])]
+    return {(p, s): trials(rows, p, s) for p in panels for s in (claim.a, claim.b)}
+
+
+def _left_out(figure: Figure, claim: Claim, rows: Sequence[Row]) -> int:
+    lines = _lines(claim, rows).values()
+    return len({t for by in lines for t in by.keys() - finished(by, figure.grids.values()).keys()})
 
 
 def _paper_sides(figure: Figure, claim: Claim, label: str, published: Published) -> list[Side]:
@@ -131,7 +150,8 @@ def _judge_one(figure: Figure, claim: Claim, rows: Sequence[Row], tier: Tier) ->
     if why:
         return Verdict(claim, "not testable here", MEASURED, None, expected(claim, MEASURED), why, remedy)
     sides = sides_of(figure, claim, rows)
-    return _verdict(claim, MEASURED, sides, confirmed=len(gains(claim, sides)) >= MIN_TRIALS, figure=figure)
+    verdict = _verdict(claim, MEASURED, sides, confirmed=len(gains(claim, sides)) >= MIN_TRIALS, figure=figure)
+    return replace(verdict, left_out=_left_out(figure, claim, rows))
 
 
 def _untestable(figure: Figure, claim: Claim, rows: Sequence[Row], tier: Tier) -> tuple[str, str]:

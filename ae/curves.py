@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from ae.figure import Grid
     from ae.table import Row
 
 # Two-sided 95 % points of Student's t for 1 to 30 degrees of freedom.
@@ -141,3 +142,16 @@ def trials(rows: Sequence[Row], panel: str, series: str) -> dict[int, list[Row]]
         if row.panel == panel and row.series == series:
             found.setdefault(row.trial, []).append(row)
     return found
+
+
+def finished(found: dict[int, list[Row]], grids: Iterable[Grid] = ()) -> dict[int, list[Row]]:
+    """Leave out the trials of one line that lack loads which its other trials have.
+
+    A load that only a grid of fewer trials holds (the quick one's, of one trial) is asked of those trials alone.
+    """
+    most: dict[float, int] = {}
+    for grid in grids:
+        most.update({x: max(grid.trials, most.get(x, 0)) for x in grid.loads})
+    every = {row.x for rows in found.values() for row in rows}
+    due = {t: {x for x in every if t < most.get(x, t + 1)} for t in found}
+    return {t: rows for t, rows in found.items() if due[t] <= {row.x for row in rows}}

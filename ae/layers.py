@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ae import paper
 from ae.claims import MEASURED, gains, sides_of
-from ae.curves import Estimate, Span, combine, crossing, half_width, trials, usable
+from ae.curves import Estimate, Span, combine, crossing, finished, half_width, trials, usable
 from ae.table import Row
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """All lines of one panel from one source. `slo` is in the metric's unit, `capacity` in requests/s (ours only)."""
+    """All lines of one panel from one source. `slo` is in the metric's unit, `capacity` in requests/s (ours only).
+
+    `left_out` counts the trials with an unfinished curve: its dots are drawn, but nothing is carried or gained from it.
+    """
 
     source: str
     lines: tuple[Line, ...]
@@ -63,6 +66,7 @@ class Layer:
     capacity: float = 0.0
     trials: int = 0
     requests: tuple[int, int] = (0, 0)
+    left_out: int = 0
 
 
 def measured(figure: Figure, panel: Panel, rows: Sequence[Row]) -> Layer | None:
@@ -80,6 +84,7 @@ def measured(figure: Figure, panel: Panel, rows: Sequence[Row]) -> Layer | None:
         capacity=max((r.rate / r.x for r in ours if r.x > 0), default=0.0),
         trials=len({r.trial for r in ours}),
         requests=(min(counts), max(counts)),
+        left_out=_left_out(figure, ours),
     )
 
 
@@ -112,11 +117,17 @@ def _lines(figure: Figure, panel: Panel, rows: Sequence[Row], styles: Sequence[L
         if not by_trial:
             continue
         every = [r for t in by_trial.values() for r in t]
-        spans = [crossing(t, falling=figure.metric == "slo_attainment") for t in by_trial.values()]
-        carries = None if any(s.blocked for s in spans) else combine(spans)
+        whole = finished(by_trial, figure.grids.values()).values()
+        spans = [crossing(t, falling=figure.metric == "slo_attainment") for t in whole]
+        carries = None if not spans or any(s.blocked for s in spans) else combine(spans)
         hollow = tuple(Dot(r.x, r.value) for r in every if not usable(r) and math.isfinite(r.value))
         found.append(replace(style, dots=_dots(every), hollow=hollow, carries=carries))
     return tuple(found)
+
+
+def _left_out(figure: Figure, rows: Sequence[Row]) -> int:
+    lines = [trials(rows, p, s) for p, s in {(r.panel, r.series) for r in rows}]
+    return len({t for by in lines for t in by.keys() - finished(by, figure.grids.values()).keys()})
 
 
 def _dots(rows: Sequence[Row]) -> tuple[Dot, ...]:

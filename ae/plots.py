@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from PIL import Image
 
 from ae import layers
+from ae.claims import unfinished
 from ae.figure import EXECUTORS
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ def _title(figure: Figure, rows: Sequence[Row], tier: Tier) -> str:
     few, many = min(layer.requests[0] for layer in ours), max(layer.requests[1] for layer in ours)
     n = max(layer.trials for layer in ours)
     words = [f"Left: measured here, tier {tier} ({EXECUTORS[tier]}), {n} trial{'s' if n > 1 else ''}"]
+    left_out = max(layer.left_out for layer in ours)
+    words[0] += f" ({unfinished(left_out)} drawn but not judged)" if left_out else ""
     words += [f"{few} to {many} requests a point"] if many else []
     words += ["error bars: 95 % interval over trials"] if n > 2 else ["no interval below 3 trials"]
     words += ["hollow: invalid"] if any(line.hollow for layer in ours for line in layer.lines) else []

@@ -138,6 +138,17 @@ def test_an_invalid_point_at_the_crossing_invalidates() -> None:
     assert (verdict.outcome, verdict.reason) == ("invalid measurement", "late")
 
 
+def test_an_unfinished_trial_does_not_void_the_finished_ones() -> None:
+    begun = [r for r in both(2.0, 1.0, 3) if r.x <= 1.5]  # neither curve's crossing can be told from these
+    verdict = one(BASE, three((2.0, 1.0), (2.1, 1.0), (1.9, 1.0)) + begun)
+    assert (verdict.outcome, verdict.left_out) == ("met", 1)
+    assert verdict.found is not None
+    assert verdict.found.n == 3
+    assert verdict.line().endswith("1 unfinished trial left out")
+    entry = yaml.safe_load(claimfile.text(figure(), [verdict], "smoke"))["claims"][0]
+    assert entry["unfinished_trials_left_out"] == 1
+
+
 def test_invalid_points_never_count() -> None:
     rows = three((2.0, 1.0), (2.0, 1.0), (2.0, 1.0))
     absurd = [Row("p", "a", 0.25, 0.25, t, 99.0, valid=False, slo=1.0) for t in range(3)]

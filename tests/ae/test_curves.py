@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ae.curves import Span, combine, crossing, half_width, low_load, trials
+from ae.curves import Span, combine, crossing, finished, half_width, low_load, trials
+from ae.figure import Grid
 from ae.table import Row
 
 
@@ -145,3 +146,17 @@ def test_trials_are_kept_apart_and_sorted() -> None:
     rows = [row(2, 1, trial=1), row(1, 1, trial=1), row(1, 5), Row("other", "s", 1, 1, 0, 1)]
     found = trials(rows, "p", "s")
     assert {t: [r.x for r in by] for t, by in found.items()} == {0: [1], 1: [1, 2]}
+
+
+def test_a_trial_that_lacks_loads_of_the_others_is_left_out() -> None:
+    found = {0: curve((1, 1), (2, 2)), 1: curve((1, 1)), 2: curve((1, 1), (2, 2))}
+    assert list(finished(found)) == [0, 2]
+    assert finished({1: curve((1, 1))}) == {1: curve((1, 1))}
+    assert finished({}) == {}
+
+
+def test_loads_of_the_quick_grid_alone_are_not_asked_of_later_trials() -> None:
+    grids = (Grid((2.0, 3.5), 1, 1.0), Grid((1.0, 2.0), 3, 1.0))
+    found = {0: curve((1, 1), (2, 2), (3.5, 3)), 1: curve((1, 1), (2, 2)), 2: curve((1, 1))}
+    assert list(finished(found, grids)) == [0, 1]
+    assert list(finished({0: curve((2, 2), (3.5, 3)), 1: curve((1, 1), (2, 2))}, grids)) == [1]

@@ -69,6 +69,18 @@ def test_invalid_points_are_hollow_and_in_no_mean(figure: Figure) -> None:
         assert line.dots[0].y < 1
 
 
+def test_an_unfinished_trial_is_drawn_but_carries_nothing(figure: Figure) -> None:
+    whole = layers.measured(figure, figure.panels[0], made(figure, trials=2))
+    begun = [r for r in made(figure) if r.trial < 2 or r.x <= 0.5]
+    layer = layers.measured(figure, figure.panels[0], begun)
+    assert whole is not None
+    assert layer is not None
+    assert (layer.trials, layer.left_out) == (3, 1)
+    assert [line.carries for line in layer.lines] == [line.carries for line in whole.lines]
+    assert layer.gains == whole.gains
+    assert all(line.dots[0].half > 0 for line in layer.lines)  # the third trial's dot
+
+
 def test_published_layers_stay_apart(figure: Figure, known: Published) -> None:
     found = layers.published(figure, figure.panels[1], known)
     assert [(layer.source, layer.slo) for layer in found] == [("paper", 0.25), ("re-run", 0.2)]
