@@ -187,15 +187,20 @@ def _verdict(
         return Verdict(claim, "not testable here", source, None, want, reason, more, tuple(sides))
     found = combine(spans)
     outcome, reason = _decide(claim, found, source, confirmed=confirmed)
-    needs_more = outcome in ("not testable here", "direction only") and not confirmed
-    return Verdict(claim, outcome, source, found, want, reason, more if needs_more else "", tuple(sides))
+    return Verdict(claim, outcome, source, found, want, reason, "" if confirmed else more, tuple(sides))
 
 
 def _decide(claim: Claim, found: Estimate, source: str, *, confirmed: bool) -> tuple[Outcome, str]:
-    """Apply the rules of the claim's statistic to an estimate that exists."""
-    few = "" if confirmed else f"{found.n} trial{'s' if found.n > 1 else ''}, {MIN_TRIALS} are needed to say more"
-    if claim.statistic in ("equal", "absolute"):
-        return _within_only(claim, found, source, few)
+    """Apply the rules of the claim's statistic to an estimate that exists, and say when it rests on few trials."""
+    rule = _within_only if claim.statistic in ("equal", "absolute") else _larger
+    outcome, reason = rule(claim, found, source)
+    if confirmed:
+        return outcome, reason
+    few = f"{found.n} trial{'s' if found.n > 1 else ''}, {MIN_TRIALS} are needed to say more"
+    return ("direction only", few) if outcome == "met" else (outcome, f"{reason}; {few}")
+
+
+def _larger(claim: Claim, found: Estimate, source: str) -> tuple[Outcome, str]:
     if found.high <= 1.0:
         return "not met", "the other way round"
     if found.low <= 1.0:
@@ -205,20 +210,20 @@ def _decide(claim: Claim, found: Estimate, source: str, *, confirmed: bool) -> t
     if found.value is None:
         return "direction only", f"only a bound: {_BOUND}"
     if claim.statistic in ("order", "shrinks"):
-        return ("direction only", few) if few else ("met", "larger than 1")
+        return "met", "larger than 1"
     off = _distance(claim, found.value, source)
-    if few:
-        return "direction only", few
     return ("met", f"within {claim.tolerance:.0%}") if off == 0 else ("direction only", f"{off:+.0%} off")
 
 
-def _within_only(claim: Claim, found: Estimate, source: str, few: str) -> tuple[Outcome, str]:
+def _within_only(claim: Claim, found: Estimate, source: str) -> tuple[Outcome, str]:
+    """Judge a claim without direction: the value must lie within the tolerance, and so must its whole interval."""
     if found.value is None:
         return "not testable here", "known only as a bound"
-    off = _distance(claim, found.value, source)
-    if off:
+    if off := _distance(claim, found.value, source):
         return "not met", f"{off:+.0%} off"
-    return ("direction only", few) if few else ("met", f"within {claim.tolerance:.0%}")
+    if _distance(claim, found.low, source) or _distance(claim, found.high, source):
+        return "direction only", f"the value is within {claim.tolerance:.0%}, its interval is not"
+    return "met", f"within {claim.tolerance:.0%}"
 
 
 def _distance(claim: Claim, value: float, source: str) -> float:

@@ -99,6 +99,15 @@ def test_not_met_the_other_way_round() -> None:
     assert one(BASE, three((0.9, 1.0), (0.8, 1.0), (0.85, 1.0))).outcome == "not met"
 
 
+def test_not_met_in_one_trial_says_so_and_names_the_remedy() -> None:
+    early = one(BASE, both(0.9, 1.0))
+    assert early.reason == "the other way round; 1 trial, 3 are needed to say more"
+    assert early.remedy == "ae run sys/fig --full"
+    assert one(BASE, both(0.9, 1.0) + both(0.9, 1.0, 1)).reason.endswith("2 trials, 3 are needed to say more")
+    settled = one(BASE, three((0.9, 1.0), (0.8, 1.0), (0.85, 1.0)))
+    assert (settled.reason, settled.remedy) == ("the other way round", "")
+
+
 def test_not_met_when_the_interval_includes_one() -> None:
     verdict = one(BASE, three((3.0, 1.0), (1.0, 1.0), (2.0, 1.0)))
     assert verdict.outcome == "not met"
@@ -204,8 +213,12 @@ def test_shrinks_compares_two_panels_trial_by_trial() -> None:
 
 def test_equal_at_low_load() -> None:
     claim = replace(BASE, statistic="equal", quantity="low_load_latency", value=1.0, tolerance=0.1)
-    rows = three((4.0, 4.2), (4.1, 4.0), (4.0, 4.0))
+    rows = three((4.0, 4.1), (4.1, 4.0), (4.0, 4.0))
     assert one(claim, rows).outcome == "met"
+    noisy = one(claim, three((2.0, 4.0), (4.0, 4.0), (6.0, 4.0)))  # 1 on average, [0.3, 2.8] as an interval
+    assert noisy.found is not None
+    assert noisy.outcome == "direction only"
+    assert "interval" in noisy.reason
     slower = [replace(r, value=r.value * 1.5) if r.series == "a" else r for r in rows]
     assert one(claim, slower).outcome == "not met"
 
