@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from ae.cli.main import app
+from ae.cli.main import app, execute
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -35,6 +36,14 @@ def test_each_ae_command_exists_with_its_options(words: list[str]) -> None:
     command = group.commands[words[1]]  # type: ignore[attr-defined]
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if word.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("words", [words for words in _commands("ae") if words[1] == "bench"], ids=" ".join)
+def test_bench_as_written_lacks_nothing_but_the_server(words: list[str]) -> None:
+    with socket.socket() as probe:  # bound but not listening
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        assert execute(["bench", url, *words[3:]]) == 4
 
 
 @pytest.mark.parametrize("words", _commands("make"), ids=" ".join)
