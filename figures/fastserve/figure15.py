@@ -98,7 +98,7 @@ FIGURE = Figure(
     hardware="1x A100-40GB (AWS p4d.24xlarge), Llama-3-8B, batch limit 16",
     minutes={"quick": None, "full": None},
     limitations=(
-        "Smoke: 2 layers, 4 query heads and 1 KV head, random weights, ShareGPT lengths / 8, Alpaca lengths / 4.",
+        "Smoke: 4 layers, 8 query heads and 2 KV heads, random weights, ShareGPT lengths / 8, Alpaca lengths / 4.",
         "Smoke: batch limit 4 for 16; loads and SLO are multiples of what is measured here; only ratios compare.",
         "vLLM-like is vLLM 0.6.1's scheduling on this engine, not vLLM: its absolute speed is not claimed.",
         "The artifact's Llama-3 profile was never published; ours is measured.",

@@ -1,5 +1,6 @@
 """FastServe's figure files are data; these tests hold them against the published points and against each other."""
 
+import re
 from dataclasses import fields
 
 import pytest
@@ -11,6 +12,8 @@ from ae.curves import crossing
 from ae.figure import Figure
 from systems.core import variant
 from systems.core.config import EngineConfig
+from systems.core.policy import Limits
+from systems.core.torch.recipes import RECIPES
 
 NAMES = [f"fastserve/figure{n}" for n in (11, 12, 13, 14, 15, 18)]
 FIGURES = [load(name) for name in NAMES]
@@ -52,6 +55,26 @@ def test_variants_and_engine_settings_exist(figure: Figure) -> None:
         assert set(series.engine) <= known
     for panel in figure.panels:
         assert set(panel.engine) <= known
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=NAMES)
+def test_policies_take_the_settings_that_the_series_give(figure: Figure) -> None:
+    for series in figure.series:
+        assert variant.check(variant.find(series.variant), Limits(), series.settings)
+
+
+def test_a_limitation_that_gives_the_models_shape_gives_the_one_that_is_served() -> None:
+    told = [
+        (panel, [int(n) for n in found.groups()])
+        for figure in FIGURES
+        for text in figure.limitations
+        if (found := re.search(r"(\d+) layers, (\d+) query heads and (\d+) KV head", text))
+        for panel in figure.panels
+    ]
+    assert told
+    for panel, shape in told:
+        recipe = RECIPES[panel.checkpoint]
+        assert shape == [recipe.layers, recipe.heads, recipe.kv_heads]
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=NAMES)
