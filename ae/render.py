@@ -45,6 +45,8 @@ def load_rows(figure: Figure, tier: Tier, source: Source) -> list[Row]:
     path = folder(figure, tier, source) / f"{figure.name}.csv"
     if not path.is_file():
         fix = f"Measure it with `ae run {figure.id}`, or use --from paper."
+        if source == "reference" and not any((places.results() / "reference").glob("*/*/*/*.csv")):
+            raise UsageError("No reference runs are committed yet.", fix)
         raise UsageError(f"{figure.id} has no {source} at tier {tier} ({path} is missing).", fix)
     return read_csv(path)
 

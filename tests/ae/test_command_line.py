@@ -58,6 +58,7 @@ def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
         (["run", "all", "--series", "x"], "'x' names no server.", "Write --series"),
         (["plan", "all", "--series", "fcfs=http://127.0.0.1:1"], "already has a series called 'fcfs'", "another name"),
         (["check", "all"], "demo/figure1 has no results", "ae run demo/figure1"),
+        (["check", "all", "--from", "reference"], "No reference runs are committed yet", "ae run demo/figure1"),
         (["plot", "all", "--from", "paaper"], "There is no source 'paaper'.", "Sources: results"),
         (["replay", "nothing"], "No finished point is called 'nothing'.", "Run its figure"),
         (["bench", "http://127.0.0.1:1", "--arrivals", "odd"], "There are no 'odd' arrivals.", "Arrivals: poisson"),
