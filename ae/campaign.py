@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ae import calibrate, outputs, places, points, processes
+from ae import calibrate, external, outputs, places, points, processes
 from ae.runner import Runner, run_folder
 from ae.store import locked
-from ae.tasks import Task, placed, tasks
+from ae.tasks import Task, drawable, placed, tasks
 from systems.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,27 +47,31 @@ def plan(figure: Figure, options: Options) -> list[Task]:
     figure = _extended(figure, options)
     folder = _calibrations(figure, options)
     known = {panel.name: calibrate.find(panel, folder) for panel in figure.panels}
-    return tasks(figure, options, placed(figure, options, known))
+    return tasks(figure, options, placed(figure, options.grid, known, external.asked(options.external)))
 
 
 def run(figure: Figure, options: Options, reporter: Reporter, *, deadline: float | None = None) -> Result:
     """Measure what is missing of `figure`, then write its table, picture and claim files.
 
+    What is drawn is every point there is, of all grids and of servers of earlier runs, not only what was asked for.
     `deadline` is a time of the monotonic clock after which no further point is begun. Raises AeError when
     nothing can be measured at all.
     """
-    figure = _extended(figure, options)
+    declared, figure = figure, _extended(figure, options)
+    servers = external.asked(options.external)
     with locked(places.figure(figure.id, options.tier).parent):
         _end_left_over(run_folder(figure, options) / "pids", reporter)
         known = _calibrate(figure, options, reporter)
-        pairs = placed(figure, options, known)
-        every = tasks(figure, options, pairs)
+        every = tasks(figure, options, placed(figure, options.grid, known, servers))
         todo = [task for task in every if task.why]
         _announce(figure, every, todo, reporter)
-        runner = Runner(figure, options, reporter, deadline, pairs)
+        every_server = external.remember(declared, options.tier, servers)
+        drawn = external.extended(declared, every_server)
+        pairs = drawable(drawn, known, every_server)
+        runner = Runner(drawn, options, reporter, deadline, pairs)
         if todo:
             runner.run(todo)
-        shown = outputs.show(figure, options.tier, pairs)
+        shown = outputs.show(drawn, options.tier, pairs)
     left = len(todo) - runner.ran - len(runner.failed)
     invalid = sum(not row.valid for row in shown.rows)
     return Result(figure, runner.ran, len(every) - len(todo), left, invalid, tuple(runner.failed), shown)
@@ -78,8 +82,8 @@ def _extended(figure: Figure, options: Options) -> Figure:
     if options.tier not in figure.tiers:
         tiers = ", ".join(figure.tiers)
         raise UsageError(f"{figure.id} has no tier {options.tier!r}.", f"Its tiers: {tiers} (--tier).")
-    taken = {series.name for series in figure.series}
-    if clash := [s.name for s in options.external if s.name in taken]:
+    names = [series.name for series in (*figure.series, *options.external)]
+    if clash := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"{figure.id} already has a series called {clash[0]!r}.", "Give yours another name.")
     return replace(figure, series=(*figure.series, *options.external))
 
@@ -92,7 +96,8 @@ def _calibrate(figure: Figure, options: Options, reporter: Reporter) -> dict[str
     names = {n for slot in points.slots(figure, options.grid) for n in (slot.panel.name, slot.panel.slo_of)}
     used = {panel.name: panel for panel in figure.panels if panel.name in names}
     folder = _calibrations(figure, options)
-    return {name: calibrate.calibrate(panel, folder, reporter.say) for name, panel in used.items()}
+    fresh = {name: calibrate.calibrate(panel, folder, reporter.say) for name, panel in used.items()}
+    return {panel.name: fresh.get(panel.name) or calibrate.find(panel, folder) for panel in figure.panels}
 
 
 def _end_left_over(pids: Path, reporter: Reporter) -> None:

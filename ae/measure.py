@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ae import manifest, points, processes, validity
@@ -80,8 +80,15 @@ def judge(
     records: list[Record], facts: Facts, mismatches: tuple[str, ...], others: float | None, statistic: str
 ) -> validity.Verdict:
     """The load generator's checks, whether the server did what it was told, and whether the machine was ours."""
-    verdict = validity.judge(records, facts, statistic=statistic)
-    return validity.Verdict((*verdict.checks, applied_check(mismatches), *neighbours_check(others)))
+    checks = [_figures_own(check) for check in validity.judge(records, facts, statistic=statistic).checks]
+    return validity.Verdict((*checks, applied_check(mismatches), *neighbours_check(others)))
+
+
+def _figures_own(check: validity.Check) -> validity.Check:
+    """Point at what decides a figure's number of requests; `ae bench` has options for it, `ae run` has none."""
+    if check.ok or check.code != "samples":
+        return check
+    return replace(check, remedy="Raise `turns` (or `seconds`) of the grid in the figure's file.")
 
 
 def neighbours_check(others: float | None) -> list[validity.Check]:

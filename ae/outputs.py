@@ -52,14 +52,15 @@ def show(figure: Figure, tier: Tier, placed: Sequence[Placed]) -> Shown:
 
 
 def rows_of(figure: Figure, tier: Tier, placed: Sequence[Placed]) -> list[Row]:
-    """One row per slot whose point is done, in the order of the slots."""
+    """One row per slot whose point is done, in the order of the slots; of slots at one place in the figure, the first."""
     store = PointStore(places.figure(points.home(figure), tier) / "points")
-    rows = []
+    rows: dict[tuple[str, str, float, int], Row] = {}
     for slot, point in placed:
-        found = store.find(point.key) if point else None
+        place = (slot.panel.name, slot.series.name, slot.load, slot.trial)
+        found = store.find(point.key) if point and place not in rows else None
         if point and found and found.state == "done" and found.attempt:
-            rows.append(_row(figure, slot, point, found.attempt))
-    return rows
+            rows[place] = _row(figure, slot, point, found.attempt)
+    return list(rows.values())
 
 
 def verdict_of(attempt: Attempt, statistic: str) -> validity.Verdict:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ae import launch, outputs, places, points
-from ae.store import PointStore, canonical
+from ae import outputs, places, points
+from ae.store import PointStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ae.calibrate import Calibration
-    from ae.figure import Figure
+    from ae.external import External
+    from ae.figure import Figure, GridName
     from ae.options import Options
     from ae.points import Point, Slot
 
@@ -34,11 +34,16 @@ class Task:
     why: str
 
 
-def placed(figure: Figure, options: Options, known: Mapping[str, Calibration | None]) -> list[outputs.Placed]:
-    """Pair each slot of the grid with its point, None where the panel has no calibration. Raises UsageError."""
-    models = {series.variant: served_models(series.variant) for series in options.external}
+def placed(
+    figure: Figure, grid: GridName, known: Mapping[str, Calibration | None], servers: Iterable[External] = ()
+) -> list[outputs.Placed]:
+    """Pair each slot of the grid with its point, None where the panel has no calibration. Raises UsageError.
+
+    `servers` are those that series of `figure` mean.
+    """
+    models = {one.series.variant: one.models for one in servers}
     pairs: list[outputs.Placed] = []
-    for slot in points.slots(figure, options.grid):
+    for slot in points.slots(figure, grid):
         calibration, unit = known.get(slot.panel.name), known.get(slot.panel.slo_of or slot.panel.name)
         text = models.get(slot.series.variant, "")
         if calibration is None or unit is None:
@@ -46,6 +51,14 @@ def placed(figure: Figure, options: Options, known: Mapping[str, Calibration | N
         else:
             pairs.append((slot, points.resolve(slot, calibration, iteration=unit.iteration, models=text)))
     return pairs
+
+
+def drawable(
+    figure: Figure, known: Mapping[str, Calibration | None], servers: Iterable[External] = ()
+) -> list[outputs.Placed]:
+    """Pair the slots of all grids, `full` first: a quick run must not hide what a full one has measured."""
+    servers = tuple(servers)
+    return [pair for grid in sorted(figure.grids) for pair in placed(figure, grid, known, servers)]
 
 
 def tasks(figure: Figure, options: Options, pairs: Sequence[outputs.Placed]) -> list[Task]:
@@ -91,10 +104,3 @@ def seconds(todo: Iterable[Task]) -> float:
 def megabytes(todo: Iterable[Task]) -> float:
     """Estimate the disk that the tasks that have to run will take."""
     return MEGABYTES * sum(bool(task.why) for task in todo)
-
-
-def served_models(url: str) -> str:
-    """Read what an external server serves, without what changes from call to call. Raises ServerFailed."""
-    answer = json.loads(launch.get(f"{url}/v1/models"))
-    models = [[m.get("id"), m.get("root"), m.get("max_model_len"), m.get("owned_by")] for m in answer.get("data", [])]
-    return canonical(models)

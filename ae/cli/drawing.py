@@ -1,6 +1,7 @@
 """`ae plot` and `ae check`: from what is in results/, or from what was published, to pictures and verdicts."""
 
 from dataclasses import asdict
+from itertools import repeat
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from systems.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ae.claims import Verdict
+    from ae.figure import Figure, Tier
     from ae.render import Source
 
 NOT_MET, INVALID = 3, 5
@@ -26,7 +28,7 @@ def plot(figures: Figures, tier: TierOption = "smoke", source: From = "results")
     from ae import catalog, options, render
 
     level, kind = options.tier(tier), _source(source)
-    for figure in catalog.select(figures):
+    for figure in map(_with_servers, catalog.select(figures), repeat(level)):
         rows = render.load_rows(figure, level, kind)
         for path in render.plot_figure(figure, rows, render.folder(figure, level, kind), level):
             out.emit(str(path))
@@ -52,6 +54,13 @@ def check(figures: Figures, tier: TierOption = "smoke", source: From = "results"
             out.emit(f"{name}: {verdict.line()}")
     outcomes = {verdict.outcome for _, verdict in verdicts}
     raise typer.Exit(NOT_MET if "not met" in outcomes else INVALID if "invalid measurement" in outcomes else 0)
+
+
+def _with_servers(figure: "Figure", tier: "Tier") -> "Figure":
+    """Add the servers of the user's own that the figure has points of."""
+    from ae import external
+
+    return external.extended(figure, external.remembered(figure, tier))
 
 
 def _source(name: str) -> "Source":

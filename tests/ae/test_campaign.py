@@ -113,6 +113,12 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return Ran(tree, out)
 
 
+def tabled(tree: Tree) -> list[tuple[str, str]]:
+    """Series and load of every row of the table."""
+    with (tree.results / FIGURE / "figure1.csv").open() as file:
+        return [(row["series"], row["x"]) for row in csv.DictReader(file)]
+
+
 def manifests(ran: Ran) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in sorted(ran.points.glob("*/attempt-*/manifest.json"))]
 
@@ -245,8 +251,25 @@ def test_any_server_can_be_one_more_series(ran: Ran, tmp_path: Path) -> None:
             assert run.returncode in {0, 5}, out
             assert found in out
         server.terminate()
+    with tree.command("run", "all") as run:  # without the series, and its server is gone
+        out, _ = run.communicate(timeout=60)
+    assert f"all {POINTS} points are done" in out
+    assert "mine" in {series for series, _ in tabled(tree)}
     with (tree.results / FIGURE / "figure1.csv").open() as file:
         assert [r["failed"] for r in csv.DictReader(file) if r["series"] == "mine"] == ["0", "0"]
+    tree.ae("plot", "all")
+
+
+def test_a_quick_run_keeps_what_a_full_run_measured(ran: Ran, tmp_path: Path) -> None:
+    tree = copy_tree(tmp_path)
+    shutil.copytree(ran.tree.results, tree.results)
+    tree.edit("tests/data/figures/demo/figure1.py", "(0.2, 0.4), trials=3", "(0.2, 0.3), trials=1")
+    for words in (("--full",), ()):
+        with tree.command("run", "all", *words) as run:
+            out, _ = run.communicate(timeout=60)
+        assert run.returncode in {0, 5}, out
+        assert {x for _, x in tabled(tree)} == {"0.2", "0.3", "0.4"}
+    assert len(tabled(tree)) == POINTS + 2
 
 
 def test_two_runs_do_not_measure_at_once(ran: Ran, tmp_path: Path) -> None:
