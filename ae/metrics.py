@@ -224,7 +224,7 @@ def shared(records: Iterable[Record]) -> float:
 def metric(name: Metric, records: Sequence[Record], slo: Targets | None = None, since: Since = "scheduled") -> float:
     """Compute a figure's metric over all measured requests. NaN when no request defines it.
 
-    A mean runs over the requests that ended well; how many did not is the verdict's business.
+    A latency runs over the requests that ended well, so it is valid only where all did: see `validity.judge`.
     """
     if name == "slo_attainment":
         return slo_attainment(records, slo or Targets(), since)

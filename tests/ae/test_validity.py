@@ -32,11 +32,20 @@ def test_a_good_measurement_is_valid_and_needs_no_remedy() -> None:
     assert {c.code for c in verdict.checks} == codes
 
 
-def test_one_failure_in_a_hundred_is_too_many() -> None:
+@pytest.mark.parametrize("statistic", ["mean", "p95"])
+def test_any_failure_invalidates_a_latency(statistic: str) -> None:
+    # A request that timed out after minutes is the slowest of all and would be missing from the mean.
+    many = [record(i) for i in range(1000)]
+    bad = replace(many[0], status="failed", error="HTTP 500")
+    verdict = judge([bad, *many[1:]], FACTS, statistic=statistic)
+    assert failed(verdict) == {"failures"}
+    assert "1 of 1000 requests (mostly: HTTP 500)" in verdict.why
+
+
+def test_a_share_counts_failures_as_misses_up_to_one_in_a_hundred() -> None:
     bad = replace(GOOD[0], status="failed", error="HTTP 500")
-    assert failed(judge([bad, *GOOD[1:]], FACTS)) == {"failures"}
-    more = [record(i) for i in range(101)]
-    assert judge([replace(more[0], status="failed"), *more[1:]], FACTS).valid
+    assert failed(judge([bad, *GOOD[1:]], FACTS, statistic="share")) == {"failures"}
+    assert judge([bad, *GOOD[1:], record(100)], FACTS, statistic="share").valid
 
 
 def test_cancelled_requests_count_as_failures() -> None:
@@ -53,6 +62,13 @@ def test_late_median_but_right_rate() -> None:
     assert failed(judge([record(i, late=0.011) for i in range(100)], FACTS)) == {"lateness"}
 
 
+def test_a_late_tail_that_the_median_does_not_show() -> None:
+    tail = [record(i, late=0.06 if i % 10 == 9 else 0.001) for i in range(100)]
+    assert failed(judge(tail, FACTS)) == {"lateness"}
+    assert "p95 60.0 ms" in judge(tail, FACTS).why
+    assert judge([record(i, late=0.04 if i % 10 == 9 else 0.001) for i in range(100)], FACTS).valid
+
+
 def test_rate_not_reached() -> None:
     slow = [replace(r, sent=r.scheduled * 1.03) for r in GOOD]
     assert rate_error(slow) == pytest.approx(1 / 1.03 - 1)
@@ -61,7 +77,7 @@ def test_rate_not_reached() -> None:
     assert "rate" not in failed(judge(near, FACTS))
 
 
-@pytest.mark.parametrize(("statistic", "enough"), [("mean", 20), ("p95", 200), ("p99", 1000)])
+@pytest.mark.parametrize(("statistic", "enough"), [("mean", 20), ("share", 20), ("p95", 200), ("p99", 1000)])
 def test_samples_needed_for_a_statistic(statistic: str, enough: int) -> None:
     records = [record(i) for i in range(enough)]
     assert judge(records, FACTS, statistic=statistic).valid
