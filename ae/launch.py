@@ -151,11 +151,25 @@ def _mismatches(asked: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str
 
 
 def get(url: str) -> str:
-    """The body of a GET from a server that the user named. Raises PrerequisiteError: it is not ours to start."""
+    """The body of a GET, a JSON object, from a server that the user named.
+
+    Raises PrerequisiteError when there is none or when it answers something else: it is not ours to start.
+    """
+    fix = "Start that server, or correct its URL (http://host:port)."
     try:
-        return _get(url)
+        text = _get(url)
     except ServerFailed as error:
-        raise PrerequisiteError(error.what, "Start that server, or correct its URL (http://host:port).") from error
+        raise PrerequisiteError(error.what, fix) from error
+    if not _is_object(text):
+        raise PrerequisiteError(f"{url} answers something that is no JSON object: no OpenAI-compatible server.", fix)
+    return text
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def _get(url: str, timeout: float = 10.0) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
 from ae import launch, processes
 from ae.driver import Job, drive
 from systems.core.config import EngineConfig
-from systems.core.errors import MeasurementInvalid, ServerFailed
+from systems.core.errors import MeasurementInvalid, PrerequisiteError, ServerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +122,34 @@ def test_a_server_reads_back_what_it_applies_and_stops(tmp_path: Path) -> None:
     assert not server.alive
     with pytest.raises(ServerFailed, match="does not answer"):
         server.metrics()
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    """Answers `/object` with a JSON object, `/list` with a JSON list, `/page` with HTML, all else with 404."""
+
+    BODIES: ClassVar = {"/object": b'{"data": []}', "/list": b"[]", "/page": b"<html>"}
+
+    def do_GET(self) -> None:
+        body = self.BODIES.get(self.path)
+        self.send_response(200 if body else 404)
+        self.end_headers()
+        self.wfile.write(body or b"")
+
+    def log_message(self, *_args: object) -> None:
+        """Say nothing."""
+
+
+def test_a_named_server_that_is_no_server_of_models_is_a_missing_prerequisite() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            assert launch.get(f"{url}/object") == '{"data": []}'
+            for path, why in (("list", "no JSON object"), ("page", "no JSON object"), ("none", "answered 404")):
+                with pytest.raises(PrerequisiteError, match=why):
+                    launch.get(f"{url}/{path}")
+        finally:
+            server.shutdown()
 
 
 def job(tmp_path: Path, schedule: str) -> Job:
