@@ -1,7 +1,8 @@
 """The picture of a figure: what was measured here on the left, what was published on the right, a row per panel.
 
-Both axes of a row end at the same multiple of their SLO, so the two lie at one height and shapes compare by eye
-although units do not. Points beyond the top are arrows at the edge. This is the only module that imports matplotlib.
+Left, latencies are on a log scale, which shows every measured point; right, they are on the linear scale of the
+papers' own plots, where points beyond the top are arrows at the edge. So numbers compare across a row (the load at
+the SLO, the ratios), shapes do not. This is the only module that imports matplotlib.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from PIL import Image
 
 from ae import layers
-from ae.claims import unfinished
+from ae.claims import MEASURED, unfinished
 from ae.figure import EXECUTORS
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def _row(figure: Figure, panel: Panel, rows: Sequence[Row], published: Published
         layers=(ours,) if ours else (),
         unit=figure.y_unit,
         x_label=x_label,
-        y_label=figure.y_label,
+        y_label=figure.y_label + ("" if falling else "\n(log scale)"),
         slo_label=_slo(ours, figure.y_unit, "target" if falling else multiple),
         title=f"{panel.title}: here" if ours else f"{panel.title}: nothing measured yet",
         falling=falling,
@@ -214,10 +215,12 @@ def _reach(frame: _Frame) -> tuple[float, float]:
 
 
 def _right(found: Sequence[Layer]) -> float:
-    """Return where the x axis ends: past every crossing by a third, or at the last point if that comes first."""
+    """Return where the x axis ends: after all that we measured; of published points, past every crossing by a third."""
     lines = [line for layer in found for line in layer.lines]
     last = max((dot.x for line in lines for dot in (*line.dots, *line.hollow)), default=1.0)
     carried = [line.carries.low for line in lines if line.carries and line.carries.low > 0]
+    if any(layer.source == MEASURED for layer in found):
+        return 1.03 * last
     return min(last, 1.35 * max(carried, default=last)) * 1.03
 
 
@@ -266,17 +269,20 @@ def _carried(line: Line) -> str:
 
 
 def _headline(found: Sequence[Layer]) -> str:
-    """Say how much more the first claim's system carries than the others: `A carries 1.6x B, 1.8x C`."""
+    """Say how much more the first claim's system carries than the others: `A carries 1.60x [1.40, 1.80] B, 1.80x C`."""
     if not found or not found[0].gains:
         return ""
     names = {line.series: line.label for layer in found for line in layer.lines}
     first = found[0].gains[0].a
     words = [f"{_times(g)} {names[g.b]}" for g in found[0].gains if g.a == first]
-    return f"{names[first]} carries {', '.join(words)}"
+    # Two intervals on one line would reach into the right column.
+    between = ",\n" if any("[" in word for word in words) else ", "
+    return f"{names[first]} carries {between.join(words)}"
 
 
 def _times(gain: Gain) -> str:
+    """Write a ratio with its interval, which several trials have; a bound as what is certain."""
     found = gain.found
     if found.value is not None:
-        return f"{found.value:.2f}x"
+        return f"{found.value:.2f}x" + (f" [{found.low:.2f}, {found.high:.2f}]" if found.n > 1 else "")
     return f"≥ {found.low:.2f}x" if found.low > 0 else "?x"

@@ -1,10 +1,12 @@
 """The picture: what it is worked out from, and that it can be drawn from anything a run leaves."""
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
 from ae import layers, paper, plots
@@ -79,6 +81,33 @@ def test_an_unfinished_trial_is_drawn_but_carries_nothing(figure: Figure) -> Non
     assert [line.carries for line in layer.lines] == [line.carries for line in whole.lines]
     assert layer.gains == whole.gains
     assert all(line.dots[0].half > 0 for line in layer.lines)  # the third trial's dot
+
+
+def frames(figure: Figure, rows: list[Row], known: Published) -> list[tuple[list[str], str, tuple[float, float]]]:
+    """Draw the first panel; per side the title's lines, the y label and the ends of the x axis."""
+    found = []
+    for frame in plots._row(figure, figure.panels[0], rows, known):
+        ax = Canvas().subplots()
+        plots._fill(ax, frame)
+        found.append((ax.get_title(loc="left").split("\n"), ax.get_ylabel(), ax.get_xlim()))
+    return found
+
+
+def test_the_headline_carries_its_interval_and_the_label_its_scale(figure: Figure, known: Published) -> None:
+    (title, label, _), (_, paper_label, _) = frames(figure, made(figure), known)
+    assert re.fullmatch(r"FastServe carries \d\.\d\dx \[\d\.\d\d, \d\.\d\d\] FastServe-FCFS,", title[1])
+    assert re.fullmatch(r"\d\.\d\dx \[\d\.\d\d, \d\.\d\d\] vLLM-like", title[2])
+    assert label.endswith("(log scale)")
+    assert "log" not in paper_label
+    (title, _, _), _ = frames(figure, made(figure, trials=1), known)
+    assert re.fullmatch(r"FastServe carries \d\.\d\dx FastServe-FCFS, \d\.\d\dx vLLM-like", title[1])
+
+
+def test_every_measured_load_is_shown(figure: Figure, known: Published) -> None:
+    rows = made(figure)
+    far = [*rows, *(replace(r, x=9.0, value=9.0) for r in rows if r.x == 2.0)]
+    (_, _, ends), _ = frames(figure, far, known)
+    assert ends[1] > 9.0
 
 
 def test_published_layers_stay_apart(figure: Figure, known: Published) -> None:
