@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ae import launch, points, prepare
+from ae import launch, manifest, points, prepare
 from ae.driver import Job, drive
 from ae.load.arrivals import Arrivals
 from ae.load.schedule import Load, Schedule, build, draw
@@ -192,7 +192,8 @@ def _saturated(records: Sequence[Record], concurrency: int) -> tuple[float, floa
 
 def _key(panel: Panel, checkpoint: str) -> str:
     engine = points.panel_engine(panel, "", "").but(variant=YARDSTICK)
-    code = dict(points.code_of(points.SERVER))
+    # The profiler too: series with estimates read the profile that is made along with the calibration.
+    code = dict(points.code_of((*points.SERVER, "systems.core.profiler")))
     workload = asdict(panel.workload)
     parts = [
         engine.to_json(),
@@ -201,6 +202,7 @@ def _key(panel: Panel, checkpoint: str) -> str:
         code,
         prepare.machine(),
         points.lock_hash(),
+        manifest.packages(),
         METHOD,
     ]
     return prepare.digest(canonical(parts).encode())

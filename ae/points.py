@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from ae import places
+from ae import manifest, places
 from ae.codehash import ModuleHash, closure
 from ae.load.schedule import Load, Schedule, draw
 from ae.store import canonical
@@ -24,7 +24,7 @@ from systems.core.config import EngineConfig
 from systems.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from ae.calibrate import Calibration
@@ -161,13 +161,12 @@ def resolve(slot: Slot, calibration: Calibration, *, iteration: float = 0.0, mod
     )
     engine = None if slot.external else engine_of(slot, calibration)
     parts = [
+        *_software(),
         Setting("rate", rate),
         Setting("seconds", slot.seconds),
         Setting("arrival seed", seed),
         Setting("schedule", schedule.sha256),
         Setting("checkpoint", calibration.checkpoint_hash),
-        Setting("python", platform.python_version()),
-        Setting("lock file", lock_hash()),
         Setting("request timeout", REQUEST_TIMEOUT),
     ]
     if engine is None:
@@ -229,12 +228,22 @@ def overridden(config: EngineConfig, changes: dict[str, variant.Scalar], where: 
 
 def changes(old: Path, new: Point) -> list[str]:
     """What differs between a stored `resolved.json` and `new`, in words; modules first."""
+    return _differences(old, new.code, new.settings)
+
+
+def changes_without(old: Path, slot: Slot) -> list[str]:
+    """What differs between a stored `resolved.json` and now, as far as that can be said without a calibration."""
+    roots = CLIENT if slot.external else (*SERVER, *CLIENT, policy_module(slot.series.variant))
+    return _differences(old, code_of(roots), _software())
+
+
+def _differences(old: Path, code: Sequence[ModuleHash], settings: Sequence[Setting]) -> list[str]:
     row = json.loads(old.read_text())
-    had, has = row["code"], dict(new.code)
+    had, has = row["code"], dict(code)
     words = [f"{path} changed" for path in has if path in had and had[path] != has[path]]
     words += [f"{path} is new" for path in has if path not in had]
     words += [f"{path} is gone" for path in had if path not in has]
-    for name, value in new.settings:
+    for name, value in settings:
         before = row["settings"].get(name)
         if before != value:
             words.append(f"{name} {_short(before)} -> {_short(value)}")
@@ -265,6 +274,12 @@ def _roots(engine: EngineConfig | None) -> tuple[str, ...]:
 
 def _code_now(modules: tuple[str, ...]) -> tuple[ModuleHash, ...]:
     return tuple(m for m in closure(modules, places.REPOSITORY) if m.path not in _NOT_MEASURING)
+
+
+def _software() -> list[Setting]:
+    """Interpreter and packages as they are installed, and what was pinned."""
+    installed = [Setting(f"package {name}", version) for name, version in manifest.packages().items()]
+    return [Setting("python", platform.python_version()), Setting("lock file", lock_hash()), *installed]
 
 
 def lock_hash() -> str:

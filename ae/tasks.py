@@ -67,7 +67,7 @@ def tasks(figure: Figure, options: Options, pairs: Sequence[outputs.Placed]) -> 
     found: dict[str, Task] = {}
     for slot, point in pairs:
         if point is None:
-            found[slot.readable] = Task(slot, None, "not calibrated on this machine yet")
+            found[slot.readable] = Task(slot, None, _uncalibrated(slot, store))
         else:
             found.setdefault(point.key, Task(slot, point, why(point, store, again=options.again)))
     return list(found.values())
@@ -88,16 +88,27 @@ def why(point: Point, store: PointStore, *, again: bool = False) -> str:
     before = store.last_resolved(point.slot.readable, but=point.key)
     if before is None:
         return "not measured yet"
-    changed = points.changes(before, point)
-    more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
-    return ", ".join(changed[:3]) + more if changed else "its key changed"
+    return _some(points.changes(before, point)) or "its key changed"
+
+
+def _uncalibrated(slot: Slot, store: PointStore) -> str:
+    """Say why there is no calibration for `slot`, from what has changed since its last measurement."""
+    before = store.last_resolved(slot.readable, but="any key")
+    if before is None:
+        return "not calibrated on this machine yet"
+    return _some(points.changes_without(before, slot)) or "no calibration fits this machine, engine and profiler"
+
+
+def _some(words: Sequence[str]) -> str:
+    more = f" (and {len(words) - 3} more)" if len(words) > 3 else ""
+    return ", ".join(words[:3]) + more
 
 
 def seconds(todo: Iterable[Task]) -> float:
-    """Estimate how long the tasks that have to run will take."""
+    """Estimate how long the tasks that have to run will take; by the grid's seconds where there is no calibration."""
     todo = [task for task in todo if task.why]
     servers = {(t.slot.trial, t.slot.panel.name, t.slot.series.name) for t in todo if not t.slot.external}
-    windows = sum(t.slot.seconds + points.WARMUP + OVERHEAD for t in todo)
+    windows = sum((t.point or t).slot.seconds + points.WARMUP + OVERHEAD for t in todo)
     return windows + SERVER_START * len(servers)
 
 

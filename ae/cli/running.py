@@ -1,5 +1,6 @@
 """`ae run`: measure what is missing, then draw and check."""
 
+import math
 import signal
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +28,10 @@ def run(
     series: SeriesOption = None,
     again: Annotated[bool, typer.Option("--again", help="Measure invalid points again.")] = False,
 ) -> None:
-    """Measure what is missing, then write table, picture and claim files. Run it again to go on."""
+    """Measure what is missing, then write table, picture and claim files. Run it again to go on.
+
+    Exit code 5 when a drawn measurement is invalid or the budget left points for the next run.
+    """
     from ae import campaign, catalog
     from ae.cli.progress import reporter
     from ae.options import options
@@ -36,9 +40,10 @@ def run(
     deadline = time.monotonic() + _seconds(budget) if budget else None
     chosen = catalog.select(figures)
     _two_stage_interrupt()
-    results, errors = [], []
+    results, errors, begun = [], [], True
     for figure in chosen:
         if deadline is not None and time.monotonic() > deadline:
+            begun = False
             out.emit(f"the time budget is used up before {figure.id}")
             continue
         try:
@@ -50,7 +55,7 @@ def run(
             out.complain(error)
             continue
         _show(results[-1])
-    raise typer.Exit(errors[0].exit_code if errors else _exit_code(results))
+    raise typer.Exit(errors[0].exit_code if errors else _exit_code(results) or (0 if begun else INVALID))
 
 
 def _show(result: "Result") -> None:
@@ -71,15 +76,18 @@ def _show(result: "Result") -> None:
 def _exit_code(results: "list[Result]") -> int:
     if any(result.failed for result in results):
         return FAILED
-    return INVALID if any(result.invalid for result in results) else 0
+    return INVALID if any(result.invalid or result.left for result in results) else 0
 
 
 def _seconds(text: str) -> float:
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
     try:
-        return float(number) * _UNITS[unit]
+        found = float(number) * _UNITS[unit]
     except ValueError:
-        raise UsageError(f"{text!r} is not a time.", "Write --budget 90s, 30m or 2h.") from None
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise UsageError(f"{text!r} is not a time.", "Write --budget 90s, 30m or 2h.")
+    return found
 
 
 def _two_stage_interrupt() -> None:

@@ -205,6 +205,32 @@ def test_words_and_formatting_rerun_nothing_and_a_rule_only_its_own_points(ran: 
     assert {why for point, why in plan.items() if "skip-join" in point} == {f"{policy} changed"}
 
 
+def test_an_edit_of_the_core_is_the_reason_although_it_takes_the_calibration_along(ran: Ran, tmp_path: Path) -> None:
+    tree = copy_tree(tmp_path)
+    shutil.copytree(ran.tree.results, tree.results)
+    core = tree.root / "systems/core/engine_process.py"
+    core.write_text(core.read_text() + "\nCHANGED = True\n")
+    assert set(tree.plan().values()) == {"systems/core/engine_process.py changed"}
+
+
+def test_an_edited_profiler_calls_for_a_new_calibration(ran: Ran, tmp_path: Path) -> None:
+    tree = copy_tree(tmp_path)
+    shutil.copytree(ran.tree.results, tree.results)
+    profiler = tree.root / "systems/core/profiler.py"
+    profiler.write_text(profiler.read_text() + "\nCHANGED = True\n")
+    assert set(tree.plan().values()) == {"no calibration fits this machine, engine and profiler"}
+
+
+def test_a_budget_that_leaves_points_is_exit_code_5(ran: Ran, tmp_path: Path) -> None:
+    tree = copy_tree(tmp_path)
+    assert "the time budget is used up" in tree.ae("run", "all", "--budget", "0.001", code=5)
+    shutil.copytree(
+        ran.tree.results / "smoke/demo/calibration", tree.results / "smoke/demo/calibration", dirs_exist_ok=True
+    )
+    # Four points of a second each and two servers cannot be done in three.
+    assert "points are left; the same command goes on" in tree.ae("run", "all", "--budget", "3", code=5)
+
+
 def test_a_changed_setting_is_the_reason(ran: Ran, tmp_path: Path) -> None:
     tree = copy_tree(tmp_path)
     shutil.copytree(ran.tree.results, tree.results)

@@ -1,10 +1,11 @@
 """How long a point lasts, and that overload does not start before the measured window."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from ae import points, validity
+from ae import manifest, points, tasks, validity
 from ae.calibrate import Calibration
 from ae.catalog import load
 from ae.figure import Figure, Grid, GridName
@@ -52,3 +53,26 @@ def test_a_p95_has_enough_requests_at_every_load(grid: GridName) -> None:
         assert len(asked) == 220 > validity.SAMPLES[point.slot.statistic]
         assert point.slot.seconds == pytest.approx(220 / 60 / slot.load, abs=1e-3)
         assert point.slot.statistic == "p95"
+
+
+def test_an_installed_package_is_part_of_the_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, figure: Figure
+) -> None:
+    slot = points.slots(figure, "quick")[0]
+    old = points.resolve(slot, calibration(50.0))
+    assert {"package torch", "package numpy", "package aiohttp"} <= {name for name, _ in old.settings}
+    before = tmp_path / "resolved.json"
+    before.write_text(old.to_json())
+    installed = {**manifest.packages(), "torch": "9.9"}
+    monkeypatch.setattr("ae.manifest.packages", lambda: installed)
+    new = points.resolve(slot, calibration(50.0))
+    assert new.key != old.key
+    assert [word.split(" ")[:2] for word in points.changes(before, new)] == [["package", "torch"]]
+    assert points.changes_without(before, slot) == points.changes(before, new)
+
+
+def test_an_estimate_counts_the_seconds_a_point_really_takes(figure: Figure) -> None:
+    slot = points.slots(figure, "quick")[0]
+    point = points.resolve(slot, calibration(4.0))  # 40 requests at 4 per second
+    rest = tasks.seconds([tasks.Task(slot, None, "new")]) - slot.seconds
+    assert tasks.seconds([tasks.Task(slot, point, "new")]) == pytest.approx(rest + 10.0)
