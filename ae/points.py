@@ -127,6 +127,8 @@ def slots(figure: Figure, grid: GridName) -> list[Slot]:
 
 def statistic(figure: Figure) -> str:
     """What the figure reads off a point, as `validity.judge` names it."""
+    if figure.metric == "slo_attainment":
+        return "share"
     return "p95" if figure.metric.endswith("p95") else "mean"
 
 
@@ -197,7 +199,7 @@ def seconds_of(slot: Slot, calibration: Calibration) -> float:
 
 def requests_of(slot: Slot, calibration: Calibration) -> int | None:
     """How many requests a percentile needs, at every load the same; None where the window is what counts."""
-    if not slot.turns or slot.statistic == "mean":
+    if not slot.turns or slot.statistic in {"mean", "share"}:
         return None
     return max(round(slot.turns * _batch(slot, calibration)), round(SPARE * SAMPLES[slot.statistic]))
 
