@@ -100,7 +100,7 @@ class Grid:
     """Loads as multiples of the capacity measured at start-up, trials (seeds), and seconds per point.
 
     `turns`, unless 0, is the length of a point without a unit: it has `turns` requests per place of the batch limit
-    (at loads below 1 in proportion fewer), as many as the paper's points have; `seconds` is then only an estimate.
+    (at loads below 1 in proportion fewer, except where a percentile needs them all), as many as the paper's points have; `seconds` is then only an estimate.
     What overload does to a latency depends on this number. `panels` limits the grid to some panels, so that
     `quick` keeps within its time; empty means all of them.
     """

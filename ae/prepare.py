@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ae import places, points, processes
-from ae.manifest import cpu_model
+from ae.manifest import cpu_model, packages
 from ae.store import canonical, write_atomic
 from systems.core.config import EngineConfig
 from systems.core.errors import ServerFailed, UsageError
@@ -62,7 +62,8 @@ def profile(engine: EngineConfig, folder: Path, tell: Tell) -> Path:
     wanted = EngineConfig(model=engine.model, max_batch=max(PROFILE_BATCH, engine.max_batch))
     wanted = wanted.but(**{name: getattr(engine, name) for name in _PROFILE_FIELDS})
     code = dict(points.code_of(("systems.core.profiler",)))
-    parts = [wanted.but(model="").to_json(), files_hash(engine.model), code, machine(), points.lock_hash()]
+    identity = [machine(), points.lock_hash(), packages()]
+    parts = [wanted.but(model="").to_json(), files_hash(engine.model), code, *identity]
     file = folder / f"profile-{digest(canonical(parts).encode())[:16]}.json"
     if not file.exists():
         tell(f"profiling {Path(engine.model).name} on this machine")

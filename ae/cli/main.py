@@ -21,7 +21,7 @@ HELP = """Measure, draw and check the figures of five LLM-serving papers, one co
 FIGURE is figure14 (of every system), fastserve/figure14, fastserve (all its figures) or all.
 
 Exit codes: 0 done, 1 internal, 2 usage, 3 claim not met (check), 4 prerequisite missing,
-5 measurement invalid, 6 node unreachable, 130 interrupted and cleaned up.
+5 measurement invalid or points left, 6 node unreachable, 130 interrupted and cleaned up.
 """
 
 app = typer.Typer(
