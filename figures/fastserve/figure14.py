@@ -144,6 +144,7 @@ FIGURE = Figure(
         "Smoke: a 4-layer model with random weights, lengths / 8, batch limits / 4; only ratios compare.",
         "The SLO is the same time on all panels, as in the paper: 10 decode iterations at the smallest batch limit.",
         "Points have as many requests per place of the batch as the paper's: 400/16, 600/64 and 600/128.",
+        "FastServe's alpha is 10 decode iterations at each panel's own batch limit; the paper's is one time for all.",
         "Memory grows with the batch limit here, so that nothing else changes; the paper keeps one card.",
         "The first panel's published points are Figure 11's; the paper has no panel for that batch limit here.",
         "The re-run's axis ends at 0.25 s/token: its crossings are taken at 0.2, the paper's at 0.25 and 0.3.",
