@@ -69,7 +69,7 @@ class Keeping:
         """`job` would run but its KV is not ready; whether its place in the batch is kept for it."""
         return False
 
-    def make_room(self, job: Job, chosen: dict[int, Job]) -> bool:
+    def make_room(self, job: Job) -> bool:
         """Whether the pages that `job` lacks could be freed at once."""
         raise NotImplementedError  # pragma: no cover - every way of keeping answers it
 
@@ -132,8 +132,8 @@ class Recompute(Keeping):
         super().before_walk(now)
         self._victims = None
 
-    def make_room(self, job: Job, chosen: dict[int, Job]) -> bool:
-        """Drop jobs behind `job`, last first, if that yields what it lacks. A walk's `chosen` are all before it."""
+    def make_room(self, job: Job) -> bool:
+        """Drop jobs behind `job`, last first, if that yields what it lacks. All that a walk has chosen is before it."""
         if self._victims is None:
             self._victims = list(self.residents(after=job))[::-1]
         keys, mine = self.policy.keys, (self.policy.keys[job.request], job.request)
@@ -170,7 +170,7 @@ class Reactive(Keeping):
         self._short.append(job)
         return not self._waited
 
-    def make_room(self, job: Job, chosen: dict[int, Job]) -> bool:
+    def make_room(self, job: Job) -> bool:
         """Never at once; `wanted` notes the shortage."""
         return False
 

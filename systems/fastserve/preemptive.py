@@ -143,7 +143,7 @@ class Preemptive(SingleLane):
                 break
             job = jobs[request]
             if request in members:
-                granted = grown or self._granted(job, chosen)
+                granted = grown or self._granted(job)
             else:
                 where = self.blocks.where(request)
                 if where is Where.LEAVING or where is Where.COMING:
@@ -154,7 +154,7 @@ class Preemptive(SingleLane):
                     break
                 if not job.prefilled and not self.may_start(job) and (chosen or self.keeping.moving):
                     continue
-                granted = where is not Where.HOST and self._granted(job, chosen)
+                granted = where is not Where.HOST and self._granted(job)
                 budget -= job.todo if granted and job.todo > 1 else 0
             if granted:
                 chosen[request] = job
@@ -179,17 +179,15 @@ class Preemptive(SingleLane):
                 yield from (r for _, r in behind)
                 return
 
-    def _granted(self, job: Job, chosen: dict[int, Job]) -> bool:
+    def _granted(self, job: Job) -> bool:
         """Get the pages that `job` needs for its next iteration."""
         if job.request in self.lane.members:
             if self.lane.grow_one(job):
                 return True
-            return self.keeping.make_room(job, chosen) and self.lane.grow_one(job)
+            return self.keeping.make_room(job) and self.lane.grow_one(job)
         missing = self.blocks.missing(job.request, job.known)
         new = self.blocks.where(job.request) is Where.NOWHERE
-        if missing > (self.keeping.spare() if new else self.blocks.device_free) and not self.keeping.make_room(
-            job, chosen
-        ):
+        if missing > (self.keeping.spare() if new else self.blocks.device_free) and not self.keeping.make_room(job):
             return False
         return self.blocks.extend(job.request, job.known) is not None
 

@@ -48,7 +48,7 @@ class Proactive(Keeping):
             self._short = job
         return False
 
-    def make_room(self, job: Job, chosen: dict[int, Job]) -> bool:
+    def make_room(self, job: Job) -> bool:
         """Never at once: copies overlap with what can run."""
         return False
 
