@@ -11,7 +11,7 @@ ENGINE: dict[str, Scalar] = {
     "page_tokens": 16,
     "device_pages": 28,
     "host_pages": 140,
-    "link_bytes_per_s": 4e8,
+    "link_bytes_per_s": 1e9,
 }
 SHAREGPT = Workload("sharegpt", scale=8.0)
 SPREAD = "the text gives one range for three panels, and the authors' re-run exceeds it by up to 43 %"

@@ -16,7 +16,7 @@ def engine(batch: int) -> dict[str, Scalar]:
         "page_tokens": 16,
         "device_pages": 7 * batch,
         "host_pages": 35 * batch,
-        "link_bytes_per_s": 4e8,
+        "link_bytes_per_s": 1e9,
     }
 
 

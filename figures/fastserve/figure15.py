@@ -12,7 +12,7 @@ ENGINE: dict[str, Scalar] = {
     "page_tokens": 16,
     "device_pages": 300,
     "host_pages": 300,
-    "link_bytes_per_s": 4e8,
+    "link_bytes_per_s": 1e9,
 }
 SLO = Slo(normalized=10.0, paper_normalized=0.25)
 ALPHA: dict[str, Scalar] = {"alpha_steps": 10.0}  # promotion after 10 iterations, as 300 ms are in the paper

@@ -35,4 +35,7 @@ class Compute(Protocol):
         """Run one forward pass and sample; members then have one more token each."""
 
     def copy(self, transfer: Transfer) -> None:
-        """Copy the pages of a transfer, now, in this thread."""
+        """Start copying the pages of a transfer; no iteration touches them until it has ended."""
+
+    def copied(self, transfer: int) -> bool:
+        """Whether that transfer's bytes have arrived; once true, it is forgotten."""

@@ -45,6 +45,10 @@ class SyntheticCompute:
     def copy(self, transfer: Transfer) -> None:
         """Nothing to copy."""
 
+    def copied(self, transfer: int) -> bool:
+        """Nothing is ever under way."""
+        return True
+
     def _token(self, request: int) -> int:
         number = self._output[request]
         self._output[request] = number + 1

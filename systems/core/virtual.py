@@ -112,6 +112,8 @@ class VirtualTime:
                 client.status, client.why, client.end = "failed", str(error), now
         elif isinstance(what, Transfer):
             instance.compute.copy(what)
+            while not instance.compute.copied(what.id):
+                pass  # a GPU's copy stream; modeled time stands still
             self._landing.pop(what.id)
             instance.moved(what, now)
         elif isinstance(what, _Running):

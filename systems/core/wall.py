@@ -48,13 +48,13 @@ class WallLoop:
         self._inbox = inbox
         self._outbox = outbox
         self._facts = facts
-        self._copier = Copier(instance.compute, bytes_per_s)
+        self._epoch = perf_counter_ns()
+        self._copier = Copier(instance.compute, self.now, bytes_per_s)
         self._flying: set[int] = set()
         self._stopped = False
         self._told = 0
         self._wake: int | None = None
         self._busy = False
-        self._epoch = perf_counter_ns()
 
     def now(self) -> int:
         """Ns since the loop was made."""
@@ -69,7 +69,6 @@ class WallLoop:
             wait = self._turn()
         if self._instance.log:
             self._instance.log.close()
-        self._copier.close()
 
     def _turn(self) -> float | None:
         """One round: land transfers, plan, run what was planned. How long to wait for messages before the next."""
@@ -87,17 +86,13 @@ class WallLoop:
         self._tell(worked=bool(plan.launch))
         if plan.launch or plan.finished:
             return 0.0
-        if self._copier.pending:
-            self._copier.wait(0.0005)
-            return 0.0
-        if plan.wake_at is not None:
-            return max(0.0, (plan.wake_at - self.now()) / 1e9)
-        return IDLE_WAIT
+        wait = self._copier.left() if self._copier.pending else IDLE_WAIT
+        return wait if plan.wake_at is None else min(wait, max(0.0, (plan.wake_at - self.now()) / 1e9))
 
     def _run(self, iteration: Iteration) -> None:
         began = self.now()
         while not self._flying.isdisjoint(iteration.after):
-            self._copier.wait(0.01)
+            self._copier.wait()
             self._land()
         ready = self.now()
         step = self._instance.compute.step(iteration)

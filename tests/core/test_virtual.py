@@ -173,7 +173,7 @@ def test_moved_comes_before_the_next_plan_can_use_the_pages() -> None:
     )
     instance = Instance(lambda: (policy, PagedBlocks(9, 9)), tape := Taped(), max_model_len=100)
     VirtualTime(instance, Clockwork(), A_PAGE_A_MS).run(requests_of([(0, 3, 1)]))
-    assert [t.id for t in tape.copied] == [0]
+    assert [t.id for t in tape.carried] == [0]
     assert instance.counters.swapped_out_bytes == 2000
 
 

@@ -143,7 +143,7 @@ class Taped(SyntheticCompute):
     iterations: list[Iteration] = field(default_factory=list)
     batches: list[list[int]] = field(default_factory=list)
     output: dict[int, list[int]] = field(default_factory=dict)
-    copied: list[Transfer] = field(default_factory=list)
+    carried: list[Transfer] = field(default_factory=list)
     peak: int = 0
 
     def __post_init__(self) -> None:
@@ -161,7 +161,7 @@ class Taped(SyntheticCompute):
         return step
 
     def copy(self, transfer: Transfer) -> None:
-        self.copied.append(transfer)
+        self.carried.append(transfer)
 
 
 @dataclass(frozen=True)

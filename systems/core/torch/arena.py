@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +45,7 @@ class Arena:
         }
         cuda: Any = torch.cuda
         self._stream = cuda.Stream() if device == "cuda" else None
-        self._copying = threading.Lock()
+        self._under_way: dict[int, Any] = {}  # transfer -> the event that ends it
 
     def group_pages(self, group: Group, pool: Pool = Pool.DEVICE) -> int:
         """How many pages of `group` fit in `pool`."""
@@ -64,7 +63,7 @@ class Arena:
         return self.bytes[pool][: count * group.page_bytes].view(count, group.page_bytes)
 
     def copy(self, transfer: Transfer) -> None:
-        """Copy the pages of `transfer`, now. Safe beside a running step: it touches only pages in transfer.
+        """Copy the pages of `transfer`: at once on a CPU, else on the copy stream, beside whatever step runs.
 
         Raises OutOfMemory when a page lies outside its pool.
         """
@@ -73,18 +72,35 @@ class Arena:
         for pool, ids in ((source, transfer.source_pages), (target, transfer.target_pages)):
             if ids and not 0 <= min(ids) <= max(ids) < self.group_pages(group, pool):
                 raise OutOfMemory(f"Transfer {transfer.id} names a page outside the {pool} pool.")
-        self._copy(self.rows(group, source), transfer.source_pages, self.rows(group, target), transfer.target_pages)
-
-    def _copy(self, source: torch.Tensor, taken: Sequence[int], target: torch.Tensor, put: Sequence[int]) -> None:
+        taken, put = transfer.source_pages, transfer.target_pages
         if self._stream is None:
-            from systems.core.torch.pages import copy_rows
+            _copy_now(self.rows(group, source), taken, self.rows(group, target), put)
+        else:
+            self._under_way[transfer.id] = self._copy(self.rows(group, source), taken, self.rows(group, target), put)
 
-            copy_rows(source.numpy(), np.asarray(taken, np.int64), target.numpy(), np.asarray(put, np.int64))
-            return
-        with self._copying, torch.cuda.stream(self._stream):
+    def copied(self, transfer: int) -> bool:
+        """Whether the bytes of that transfer have arrived."""
+        event = self._under_way.get(transfer)
+        if event is not None and not event.query():
+            return False
+        self._under_way.pop(transfer, None)
+        return True
+
+    def _copy(self, source: torch.Tensor, taken: Sequence[int], target: torch.Tensor, put: Sequence[int]) -> Any:
+        """Copy on the stream; the event that says it is through. A step ends synchronised, so its KV is all there."""
+        cuda: Any = torch.cuda
+        with cuda.stream(self._stream):
             for one, other in zip(taken, put, strict=True):
                 target[other].copy_(source[one], non_blocking=True)
-            self._stream.synchronize()
+            event = cuda.Event()
+            event.record(self._stream)
+        return event
+
+
+def _copy_now(source: torch.Tensor, taken: Sequence[int], target: torch.Tensor, put: Sequence[int]) -> None:
+    from systems.core.torch.pages import copy_rows
+
+    copy_rows(source.numpy(), np.asarray(taken, np.int64), target.numpy(), np.asarray(put, np.int64))
 
 
 def _allocate(size: int, device: str, *, pinned: bool) -> torch.Tensor:

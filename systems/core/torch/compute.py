@@ -101,8 +101,12 @@ class TorchCompute:
         return self._commit(iteration.lane, rows, tokens, finite, failed)
 
     def copy(self, transfer: Transfer) -> None:
-        """Copy the pages of a transfer, now, in this thread."""
+        """Copy the pages of a transfer: at once on a CPU, on a stream of its own on a GPU."""
         self.arena.copy(transfer)
+
+    def copied(self, transfer: int) -> bool:
+        """Whether the stream is through with it."""
+        return self.arena.copied(transfer)
 
     # -- the rest --------------------------------------------------------------------------------------
 

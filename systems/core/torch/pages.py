@@ -1,4 +1,4 @@
-"""Compiled page copies: they hold no lock of Python's, so a copy thread runs beside a step."""
+"""Compiled page copies."""
 
 from __future__ import annotations
 

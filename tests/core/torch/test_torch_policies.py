@@ -51,6 +51,9 @@ class Listening:
     def copy(self, transfer: Transfer) -> None:
         self.compute.copy(transfer)
 
+    def copied(self, transfer: int) -> bool:
+        return self.compute.copied(transfer)
+
 
 @pytest.fixture(scope="module", params=MODELS)
 def engine(request: pytest.FixtureRequest, checkpoints: Path) -> tuple[TorchCompute, list[Reference]]:
