@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from systems.core.plan import Pool
-from systems.core.torch.kernels import WIDE, attention
+from systems.core.torch.kernels import WIDE, attention, storing
 from systems.core.torch.pages import copy_slot
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class CpuPaged:
         self.group, self.heads, self.longest = group, heads, longest
         self.kv = arena.view(group, torch.float32, Pool.DEVICE).numpy()
         self.kernel = attention(group.page_tokens, group.head_dim, heads // group.kv_heads)
+        self.storing = storing(group.page_tokens, group.head_dim)
         self.scratch = np.zeros(WIDE * -(-longest // group.page_tokens) * group.page_tokens, np.float32)
         self.rows: Rows | None = None
 
@@ -92,6 +93,17 @@ class CpuPaged:
             query, key[0], key[1], value[0], value[1], self.kv, layer, rows.starts, rows.lengths, rows.positions,
             rows.tables, np.float32(scale), window, np.float32(softcap), out, self.scratch,
         )  # fmt: skip
+
+    def store(
+        self,
+        layer: int,
+        key: tuple[np.ndarray[tuple[int, int], np.dtype[np.float32]], int],
+        value: tuple[np.ndarray[tuple[int, int], np.dtype[np.float32]], int],
+    ) -> None:
+        """Write keys and values of the pass, as `run` does, where nobody asks what its rows see."""
+        rows = self.rows
+        assert rows is not None, "begin comes first"
+        self.storing(*key, *value, self.kv, layer, rows.starts, rows.positions, rows.tables)
 
     def move(self, copy: SlotCopy) -> None:
         """Copy one token slot to another, in every layer."""

@@ -59,6 +59,23 @@ class Rows:
     requests: list[int]
     draws: Draws
 
+    def emitting(self) -> Rows:
+        """The rows that emit, each as a sequence of one row that sees what it saw. Others are in nobody's way."""
+        if self.emit is None:
+            return self
+        sequence = np.searchsorted(self.starts, self.emit, side="right") - 1
+        after = self.starts[sequence + 1] - 1 - self.emit  # rows of its sequence that come later
+        return Rows(
+            tokens=self.tokens[self.emit],
+            positions=self.positions[self.emit],
+            starts=np.arange(len(self.emit) + 1, dtype=np.int32),
+            lengths=(self.lengths[sequence] - after).astype(np.int32),
+            tables=self.tables[sequence],
+            emit=None,
+            requests=self.requests,
+            draws=self.draws,
+        )
+
 
 class Lane:
     """The decode members of one lane, in the order in which they joined."""

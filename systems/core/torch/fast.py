@@ -14,6 +14,7 @@ from systems.core.torch.model import Model
 
 if TYPE_CHECKING:
     from systems.core.config import EngineConfig
+    from systems.core.torch.attention import CpuPaged
     from systems.core.torch.batch import Rows
     from systems.core.torch.linear import Packed
 
@@ -68,9 +69,22 @@ def weights(parameter: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
     return array
 
 
-def head_rows(x: torch.Tensor, rows: Rows) -> torch.Tensor:
-    """The rows of `x` that emit (padded)."""
-    return x if rows.emit is None else x.index_select(0, pad(rows.emit))
+def only_emitting(
+    paged: CpuPaged, rows: Rows, layer: int, qkv: torch.Tensor, columns: tuple[int, int], x: torch.Tensor
+) -> tuple[Rows, torch.Tensor, torch.Tensor]:
+    """Cut the last layer down to the rows that emit: of the others it takes no more than their keys and values.
+
+    `columns` are where keys and values begin in `qkv`. What comes back is rows, qkv and x (padded) of the pass from
+    here on; those rows write their keys and values a second time, the same ones. Of a prompt all but one row end
+    here, which spares a model of n layers nearly 1/n of its prefill.
+    """
+    if rows.emit is None:
+        return rows, qkv, x
+    flat = qkv.numpy()
+    paged.store(layer, (flat, columns[0]), (flat, columns[1]))
+    few, kept = rows.emitting(), pad(rows.emit)
+    paged.begin(few)
+    return few, qkv.index_select(0, kept), x.index_select(0, kept)
 
 
 def project(head: Packed, x: torch.Tensor, rows: Rows) -> torch.Tensor:

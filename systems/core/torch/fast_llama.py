@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from systems.core.torch.elementwise import gate, rms_norm, rotate
-from systems.core.torch.fast import head_rows, pad, project, weights
+from systems.core.torch.fast import only_emitting, pad, project, weights
 from systems.core.torch.hf_weights import HEAD
 from systems.core.torch.linear import Packed, warm
 
@@ -91,6 +91,8 @@ class FastLlama:
         self.name = f"fast {shape.family}"
         self.paged = paged
         self.dim, self.kv_heads, self.heads = shape.head_dim, shape.kv_heads, shape.heads
+        width = self.heads * self.dim
+        self.columns = width, width + self.kv_heads * self.dim  # of keys and values, behind the queries
         self.inner, self.eps = settings.inner, np.float32(settings.eps)
         self.words, self.head = tensors[WORDS], Packed(tensors[HEAD])
         self.norm = weights(tensors["model.norm.weight"])
@@ -109,11 +111,14 @@ class FastLlama:
         h = torch.empty_like(x)
         for number, layer in enumerate(self.layers):
             rms_norm(x.numpy(), layer.norm, self.eps, h.numpy())
-            x = layer.out(self._mix(number, layer, layer.qkv(h), rows), x)
+            qkv = layer.qkv(h)
+            rotate(qkv.numpy(), self.heads + self.kv_heads, self.dim, rows.positions, self.cosine, self.sine)
+            if number == len(self.layers) - 1:
+                rows, qkv, x = only_emitting(self.paged, rows, number, qkv, self.columns, x)
+                h = h[: len(x)]
+            x = layer.out(self._mix(number, layer, qkv), x)
             rms_norm(x.numpy(), layer.norm2, self.eps, h.numpy())
             x = self._feed(layer, h, x)
-        x = head_rows(x, rows)
-        h = torch.empty_like(x)
         rms_norm(x.numpy(), self.norm, self.eps, h.numpy())
         return project(self.head, h, rows)
 
@@ -123,12 +128,10 @@ class FastLlama:
         products = [(layer.qkv, False), (layer.out, True), (layer.up, False), (layer.down, True), (self.head, False)]
         warm(products, rows)
 
-    def _mix(self, number: int, layer: _Layer, qkv: torch.Tensor, rows: Rows) -> torch.Tensor:
-        flat, width = qkv.numpy(), self.heads * self.dim
-        rotate(flat, self.heads + self.kv_heads, self.dim, rows.positions, self.cosine, self.sine)
-        out = torch.zeros(flat.shape[0], width)
-        value = width + self.kv_heads * self.dim
-        self.paged.run(number, flat, (flat, width), (flat, value), layer.scale, layer.window, 0.0, out.numpy())
+    def _mix(self, number: int, layer: _Layer, qkv: torch.Tensor) -> torch.Tensor:
+        flat, (key, value) = qkv.numpy(), self.columns
+        out = torch.zeros(flat.shape[0], key)
+        self.paged.run(number, flat, (flat, key), (flat, value), layer.scale, layer.window, 0.0, out.numpy())
         return out
 
     def _feed(self, layer: _Layer, h: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

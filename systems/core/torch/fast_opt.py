@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from systems.core.torch.elementwise import embed, layer_norm
-from systems.core.torch.fast import head_rows, padded, project, weights
+from systems.core.torch.fast import only_emitting, padded, project, weights
 from systems.core.torch.hf_weights import HEAD
 from systems.core.torch.linear import Packed, warm
 
@@ -93,10 +93,13 @@ class FastOpt:
         embed(rows.tokens, self.words, rows.positions, self.places, OFFSET, x.numpy())
         h = torch.empty_like(x)
         for number, layer in enumerate(self.layers):
-            x = layer.out(self._mix(number, layer.scale, layer.qkv(layer.norm(x, h)).numpy()), x)
+            qkv = layer.qkv(layer.norm(x, h))
+            if number == len(self.layers) - 1:
+                rows, qkv, x = only_emitting(self.paged, rows, number, qkv, (self.width, 2 * self.width), x)
+                h = h[: len(x)]
+            x = layer.out(self._mix(number, layer.scale, qkv.numpy()), x)
             x = layer.down(layer.up(layer.norm2(x, h)), x)
-        x = head_rows(x, rows)
-        return project(self.head, self.norm(x, torch.empty_like(x)), rows)
+        return project(self.head, self.norm(x, h), rows)
 
     def warm(self, rows: int) -> None:
         """Compile every product for `rows` rows; all layers have the same."""

@@ -152,6 +152,18 @@ def attend_tile(
 
 
 @cache
+def storing(page: int, dim: int) -> Callable[..., None]:
+    """The kernel that only writes k and v to their pages; arguments as those of `attention`."""
+
+    @compiled
+    def keep(k, k_column, v, v_column, kv, layer, starts, positions, tables):
+        store(k, k_column, v, v_column, kv, layer, starts, positions, tables, page, dim)
+
+    kernel: Callable[..., None] = keep
+    return kernel
+
+
+@cache
 def attention(page: int, dim: int, shared: int) -> Callable[..., None]:
     """The kernel for pages of `page` tokens, heads of `dim` numbers, and `shared` query heads to a kv head.
 

@@ -24,11 +24,11 @@ def warm_up(compute: TorchCompute) -> None:
     longest = min(longest, compute.max_model_len)
     with one_at_a_time():
         _decode(compute, 1)
+        _chunk(compute, min(2, longest))
         if compute.host_pages:
             for source, target in ((Pool.DEVICE, Pool.HOST), (Pool.HOST, Pool.DEVICE)):
                 compute.copy(Transfer(0, TransferKind.KV, 0, Place(source), Place(target), (0,), (0,), 0))
     _decode(compute, min(2, compute.config.max_batch))
-    _chunk(compute, min(2, longest))
     with torch.inference_mode():
         for rows in sorted({padded(n) for n in range(1, max(compute.config.max_batch, min(longest, CHUNKS)) + 1)}):
             compute.path.warm(rows)
