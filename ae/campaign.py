@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ae import calibrate, external, outputs, places, points, processes
+from ae.load.launch import Generator
+from ae.pool import Pool
 from ae.runner import Runner, run_folder
 from ae.store import locked
 from ae.tasks import Task, drawable, placed, tasks
@@ -61,16 +63,18 @@ def run(figure: Figure, options: Options, reporter: Reporter, *, deadline: float
     servers = external.asked(options.external)
     with locked(places.figure(figure.id, options.tier).parent):
         _end_left_over(run_folder(figure, options) / "pids", reporter)
-        known = _calibrate(figure, options, reporter)
-        every = tasks(figure, options, placed(figure, options.grid, known, servers))
-        todo = [task for task in every if task.why]
-        _announce(figure, every, todo, reporter)
-        every_server = external.remember(declared, options.tier, servers)
-        drawn = external.extended(declared, every_server)
-        pairs = drawable(drawn, known, every_server)
-        runner = Runner(drawn, options, reporter, deadline, pairs)
-        if todo:
-            runner.run(todo)
+        folder = run_folder(figure, options)
+        with Pool(folder, reporter) as pool, Generator(folder) as generator:
+            known = _calibrate(figure, options, calibrate.Means(pool, generator, reporter.say))
+            every = tasks(figure, options, placed(figure, options.grid, known, servers))
+            todo = [task for task in every if task.why]
+            _announce(figure, every, todo, reporter)
+            every_server = external.remember(declared, options.tier, servers)
+            drawn = external.extended(declared, every_server)
+            pairs = drawable(drawn, known, every_server)
+            runner = Runner(drawn, options, reporter, deadline, pairs, pool, generator)
+            if todo:
+                runner.run(todo)
         shown = outputs.show(drawn, options.tier, pairs)
     left = len(todo) - runner.ran - len(runner.failed)
     invalid = sum(not row.valid for row in shown.rows)
@@ -92,11 +96,11 @@ def _calibrations(figure: Figure, options: Options) -> Path:
     return places.figure(figure.id, options.tier).parent / "calibration"
 
 
-def _calibrate(figure: Figure, options: Options, reporter: Reporter) -> dict[str, Calibration | None]:
+def _calibrate(figure: Figure, options: Options, means: calibrate.Means) -> dict[str, Calibration | None]:
     names = {n for slot in points.slots(figure, options.grid) for n in (slot.panel.name, slot.panel.slo_of)}
-    used = {panel.name: panel for panel in figure.panels if panel.name in names}
+    used = [panel for panel in figure.panels if panel.name in names]
     folder = _calibrations(figure, options)
-    fresh = {name: calibrate.calibrate(panel, folder, reporter.say) for name, panel in used.items()}
+    fresh = calibrate.calibrate(used, folder, means)
     return {panel.name: fresh.get(panel.name) or calibrate.find(panel, folder) for panel in figure.panels}
 
 

@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ae import manifest, points, processes, validity
-from ae.driver import Job, drive
-from ae.load.facts import Facts, from_line
+from ae.load import records as recorded
+from ae.load.facts import Facts, Settings, from_line
 from ae.neighbours import Meter
 from ae.points import REQUEST_TIMEOUT, Point
-from ae.processes import tail
-from systems.core.errors import MeasurementInvalid
+from systems.core.errors import MeasurementInvalid, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ae.launch import Applied, Server
+    from ae.load.facts import Outcome
+    from ae.load.launch import Generator
     from ae.store import Attempt
     from systems.core.record import Record
 
@@ -28,11 +29,11 @@ _GRACE = 60.0  # seconds on top of a point's own time before its load generator 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a point belongs: tier, figure, the folder of pid files; and the retries that led here."""
+    """Where a point belongs: tier, figure; who measures it; and the retries that led here."""
 
     tier: str
     figure: str
-    pids: Path
+    generator: Generator
     retries: tuple[str, ...] = ()
 
 
@@ -42,7 +43,7 @@ def measure(point: Point, server: Server | None, attempt: Attempt, place: Place)
     Raises AeError when there is nothing to keep; the attempt then has no marker yet (see `give_up`).
     """
     started, begun = manifest.utc(), time.monotonic()
-    offset = _size(server.log) if server else 0
+    offset = processes.size(server.log) if server else 0
     attempt.write("resolved.json", point.to_json())
     point.schedule.write(attempt.path / "schedule.jsonl")
     applied = server.applied() if server else None
@@ -50,21 +51,22 @@ def measure(point: Point, server: Server | None, attempt: Attempt, place: Place)
         if server:
             server.reset(attempt.path / "events.jsonl")
             attempt.write("metrics_before.prom", server.metrics())
+        place.generator.begin()  # before the meter, which counts the children that are there as ours
         meter = Meter(processes.sessions())
-        records = drive(
-            _job(point, server, attempt, place), alive=lambda: server is None or server.alive, limit=_limit(point)
-        )
+        outcome = _drive(point, server, attempt, place.generator)
         others = meter.others() if server else None  # an external server's work would count as somebody else's
         if server:
             attempt.write("metrics_after.prom", server.metrics())
             server.reset(None)  # closes the event log
     finally:
         if server:
-            attempt.write("server.log", _from(server.log, offset))
+            attempt.write("server.log", processes.since(server.log, offset))
     attempt.adopt(attempt.temporary("requests.jsonl"), "requests.jsonl")
     points.check_unchanged(point)
+    attempt.write("client.json", outcome.line + "\n")
+    records = recorded.read(attempt.path / "requests.jsonl")
     mismatches = applied.mismatches if applied else ()
-    verdict = judge(records, _facts(attempt), mismatches, others, point.slot.statistic)
+    verdict = judge(records, outcome.facts, mismatches, others, point.slot.statistic)
     attempt.write("verdict.json", verdict.to_json() + "\n")
     attempt.write("manifest.json", _manifest(point, place, attempt, applied, started, begun, others).to_json())
     attempt.finish("DONE", "valid" if verdict.valid else "invalid: " + verdict.why)
@@ -113,23 +115,19 @@ def read_facts(folder: Path) -> Facts:
     return from_line((folder / "client.json").read_text().strip()).facts
 
 
-def _facts(attempt: Attempt) -> Facts:
-    lines = [line for line in tail(attempt.path / "client.log", 50).splitlines() if line.startswith("{")]
-    if not lines:
-        raise MeasurementInvalid("The load generator ended without its summary.", f"See {attempt.path}/client.log.")
-    attempt.write("client.json", lines[-1] + "\n")
-    return from_line(lines[-1]).facts
-
-
-def _job(point: Point, server: Server | None, attempt: Attempt, place: Place) -> Job:
-    return Job(
+def _drive(point: Point, server: Server | None, attempt: Attempt, generator: Generator) -> Outcome:
+    """Let the load generator run the point's schedule into the attempt."""
+    settings = Settings(
         url=server.url if server else point.url,
         schedule=attempt.path / "schedule.jsonl",
         out=attempt.temporary("requests.jsonl"),
-        log=attempt.path / "client.log",
-        pids=place.pids,
         timeout=REQUEST_TIMEOUT,
     )
+    log = attempt.path / "client.log"
+    try:
+        return generator.run(settings, alive=lambda: server is None or server.alive, limit=_limit(point), log=log)
+    except UsageError as error:  # not the user's: a schedule of ours that cannot be run is this point's failure
+        raise MeasurementInvalid(error.what, error.fix) from error
 
 
 def _limit(point: Point) -> float:
@@ -168,13 +166,3 @@ def _manifest(
         retries=place.retries,
         neighbours=others,
     )
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
-
-
-def _from(file: Path, offset: int) -> str:
-    with file.open("rb") as log:
-        log.seek(offset)
-        return log.read().decode(errors="replace")

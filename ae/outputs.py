@@ -10,7 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ae import catalog, claims, driver, measure, metrics, places, points, render, validity
+from ae import catalog, claims, measure, metrics, places, points, render, validity
+from ae.load.records import read
 from ae.points import Point, Slot
 from ae.store import Attempt, PointStore, canonical, write_atomic
 from ae.table import Row
@@ -65,7 +66,7 @@ def rows_of(figure: Figure, tier: Tier, placed: Sequence[Placed]) -> list[Row]:
 
 def verdict_of(attempt: Attempt, statistic: str) -> validity.Verdict:
     """Judge a finished attempt anew, for a figure that reads `statistic` off it."""
-    return _judged(attempt, driver.read_records(attempt.path / "requests.jsonl"), statistic)
+    return _judged(attempt, read(attempt.path / "requests.jsonl"), statistic)
 
 
 def _judged(attempt: Attempt, records: list[Record], statistic: str) -> validity.Verdict:
@@ -81,7 +82,7 @@ def targets(panel: Panel, iteration: float) -> metrics.Targets:
 
 
 def _row(figure: Figure, slot: Slot, point: Point, attempt: Attempt) -> Row:
-    records = driver.read_records(attempt.path / "requests.jsonl")
+    records = read(attempt.path / "requests.jsonl")
     slo = targets(slot.panel, point.iteration)
     kept = metrics.measured(records)
     verdict = _judged(attempt, records, slot.statistic)

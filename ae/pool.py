@@ -6,7 +6,7 @@ takes none. No server loads while another is measured.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ae import launch
 from systems.core.errors import ServerFailed
@@ -30,6 +30,12 @@ class Pool:
         self._servers: dict[str, launch.Server] = {}
         self._next: dict[str, EngineConfig] = {}
         self._started = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
 
     def prepare(self, upcoming: Sequence[EngineConfig | None]) -> None:
         """Take note of the engines needed from now on, in order; servers that are not among the next go."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _GRACE = 5.0
 _ours: set[subprocess.Popen[bytes]] = set()  # started and not stopped yet
@@ -37,16 +37,28 @@ class Started:
         return _start_ticks(self.pid) == self.ticks
 
 
-def spawn(command: Sequence[str], log: Path, pids: Path, what: str, cwd: Path) -> subprocess.Popen[bytes]:
-    """Start `command` in a session of its own with a pipe to us as stdin; both outputs are appended to `log`."""
+def spawn(
+    command: Sequence[str],
+    log: Path,
+    pids: Path,
+    what: str,
+    cwd: Path,
+    *,
+    answers: bool = False,
+    variables: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start `command` in a session of its own with a pipe to us as stdin; both outputs are appended to `log`.
+
+    With `answers`, stdout is a pipe to us as well. `variables` go on top of our environment.
+    """
     pids.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(cwd), "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(cwd), "PYTHONUNBUFFERED": "1", **(variables or {})}
     with log.open("ab") as out:
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
-            stdout=out,
+            stdout=subprocess.PIPE if answers else out,
             stderr=out,
             start_new_session=True,
             cwd=cwd,
@@ -73,6 +85,8 @@ def stop(process: subprocess.Popen[bytes], pids: Path, *, grace: float = _GRACE)
     # The leader may be gone and its children not: the group is killed either way.
     _signal_group(process.pid, signal.SIGKILL)
     process.wait()
+    if process.stdout:
+        process.stdout.close()
     _ours.discard(process)
     (pids / str(process.pid)).unlink(missing_ok=True)
 
@@ -104,6 +118,20 @@ def tail(log: Path, lines: int = 12) -> str:
     """The last `lines` lines of a log, for an error message."""
     text = log.read_text(errors="replace") if log.exists() else ""
     return "\n".join(text.splitlines()[-lines:])
+
+
+def size(log: Path) -> int:
+    """Bytes in a log; 0 when there is none."""
+    return log.stat().st_size if log.exists() else 0
+
+
+def since(log: Path, offset: int) -> str:
+    """What was added to a log after its first `offset` bytes; empty when there is none."""
+    if not log.exists():
+        return ""
+    with log.open("rb") as file:
+        file.seek(offset)
+        return file.read().decode(errors="replace")
 
 
 def _read(file: Path) -> Started | None:

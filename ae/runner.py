@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from ae import measure, outputs, places, points, tasks
-from ae.pool import Pool
 from ae.store import PointStore
 from systems.core.errors import AeError, MeasurementInvalid, ServerFailed
 
@@ -15,8 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ae.figure import Figure
+    from ae.load.launch import Generator
     from ae.options import Options
     from ae.points import Point
+    from ae.pool import Pool
     from ae.report import Reporter
     from ae.tasks import Task
     from ae.validity import Verdict
@@ -36,6 +37,8 @@ class Runner:
         reporter: Reporter,
         deadline: float | None,
         placed: Sequence[outputs.Placed],
+        pool: Pool,
+        generator: Generator,
     ) -> None:
         self.ran = 0
         self.failed: list[str] = []
@@ -45,13 +48,14 @@ class Runner:
         self._deadline = deadline
         self._placed = placed
         home = places.figure(points.home(figure), options.tier)
-        self._run_folder = run_folder(figure, options)
         self._store = PointStore(home / "points")
-        self._pool = Pool(run_folder(figure, options), reporter)
+        self._pool = pool
+        self._generator = generator
 
     def run(self, todo: Sequence[Task]) -> None:
-        """Run every task in order; what is started is stopped, whatever happens."""
+        """Run every task in order; the pool's servers and the generator are the caller's to stop."""
         left = list(todo)
+        self._generator.begin()  # its imports are done when the first servers are
         self._reporter.begin(len(left), tasks.seconds(left))
         try:
             while left:
@@ -65,7 +69,6 @@ class Runner:
                 words = self._point(point)
                 self._reporter.advance(f"{point.slot.readable}: {words}", tasks.seconds(left))
         finally:
-            self._pool.stop()
             self._reporter.end()
 
     def _point(self, point: Point) -> str:
@@ -89,7 +92,7 @@ class Runner:
         """One attempt; None when it failed, with the reason added to `troubles`."""
         attempt = self._store.begin(point.slot.readable, point.key)
         home = points.home(self._figure)
-        place = measure.Place(self._options.tier, home, self._run_folder / "pids", tuple(troubles))
+        place = measure.Place(self._options.tier, home, self._generator, tuple(troubles))
         try:
             server = self._pool.server(point.engine, self._draw_partial) if point.engine else None
             return measure.measure(point, server, attempt, place)

@@ -12,22 +12,22 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from ae.load import workload
+from ae.load import records, workload
 from ae.load.arrivals import Arrivals, Kind
 from ae.load.facts import OPTIONS, Settings
 from ae.load.fit import Fit, describe
-from ae.load.launch import run_client
+from ae.load.launch import run_once
 from ae.load.schedule import Load, Schedule, build
 from ae.load.workload import Lengths
 from ae.metrics import Spread, Summary, summarise
 from ae.validity import Verdict, judge
 from systems.core.errors import PrerequisiteError, UsageError
-from systems.core.record import Record
 
 if TYPE_CHECKING:
     from ae.load.facts import Facts
 
 FIXED = "fixed"
+GRACE = 60.0  # seconds to start, to ask what the server is, and to sum up
 REACH = 10.0  # seconds for a connection to be accepted
 
 
@@ -180,22 +180,25 @@ def _measure(ask: Ask, schedule: Schedule, folder: Path) -> Benched:
         timeout=ask.timeout,
         concurrency=ask.concurrency,
     )
-    outcome = run_client(settings, folder / "client.log")
-    records = read_records(out)
-    verdict = judge(records, outcome.facts)
+    outcome = run_once(settings, folder / "client.log", limit=_limit(ask, schedule))
+    found = records.read(out)
+    verdict = judge(found, outcome.facts)
     row: dict[str, Any] = json.loads(outcome.line)
     row["ae"] |= {"ask": asdict(ask), "verdict": json.loads(verdict.to_json())}
     line = json.dumps(row)
     (folder / "summary.json").write_text(line + "\n")
-    return Benched(summarise(records), verdict, outcome.facts, describe(_lengths(schedule)), line)
+    return Benched(summarise(found), verdict, outcome.facts, describe(_lengths(schedule)), line)
+
+
+def _limit(ask: Ask, schedule: Schedule) -> float:
+    """Seconds after which the load generator counts as stuck: every request may use up its time."""
+    if not schedule.requests:
+        return GRACE
+    waves = -(-len(schedule.requests) // ask.concurrency) + 1 if ask.concurrency else 1
+    window = 0.0 if ask.concurrency else schedule.requests[-1].at - schedule.requests[0].at
+    return window + waves * ask.timeout + GRACE
 
 
 def _lengths(schedule: Schedule) -> Lengths:
     counts = np.array([(len(p.prompt), p.output) for p in schedule.measured], np.int64).reshape(-1, 2)
     return Lengths(counts[:, 0], counts[:, 1])
-
-
-def read_records(path: Path) -> list[Record]:
-    """Read `requests.jsonl`. A last line cut short by a kill is left out."""
-    whole, _, _ = path.read_text().rpartition("\n")
-    return [Record.from_json(line) for line in whole.splitlines()]

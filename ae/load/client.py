@@ -1,21 +1,23 @@
-"""The load generator, a process of its own: `python -m ae.load.client --url URL --schedule FILE --out FILE`.
+"""The load generator, a process of its own: `python -m ae.load.client`, told what to do on stdin.
+
+Each line of stdin is one job (`facts.Settings`); it is run with an event loop and connections of its own and
+answered by one line on stdout: its summary (`facts.to_line`) or {"error": {exit_code, what, fix}}. So the imports
+are paid once, and between two points rather than within one. The end of stdin, or a signal, ends the job on its
+way and the process, with exit code 130.
 
 Open loop: every request has its own timer, so a slow server or a late answer delays no other request. Closed
-loop (`--concurrency`): so many clients, each sending its next request when the last one ends.
-Ends with one JSON line (`ae.load.facts`); exit codes are those of `systems.core.errors`, 130 when interrupted.
+loop (`concurrency`): so many clients, each sending its next request when the last one ends.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
+import json
 import os
 import signal
 import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ae.load import http, punctual
 from ae.load.facts import Facts, Settings, to_line
@@ -23,9 +25,6 @@ from ae.load.schedule import Schedule
 from ae.load.sender import Client
 from ae.metrics import summarise
 from systems.core.errors import AeError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 INTERRUPTED = 130
 
@@ -98,46 +97,36 @@ class CpuLoad:
         return self._peak
 
 
-def _arguments(argv: Sequence[str] | None) -> tuple[Settings, bool]:
-    parser = argparse.ArgumentParser(prog="python -m ae.load.client", description="Open- or closed-loop load generator")
-    parser.add_argument("--url", required=True, help="of an OpenAI-compatible server, without /v1")
-    parser.add_argument("--schedule", required=True, type=Path, help="schedule.jsonl to send")
-    parser.add_argument("--out", required=True, type=Path, help="requests.jsonl to write")
-    parser.add_argument("--model", default="", help="name to ask for (default: the server's first)")
-    parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one answer")
-    parser.add_argument("--concurrency", type=int, default=0, help="closed loop of so many clients")
-    parser.add_argument("--requests", type=int, default=0, help="closed loop: stop after so many")
-    parser.add_argument("--no-probe", dest="probe", action="store_false", help="take all request fields as supported")
-    parser.add_argument("--watch-parent", action="store_true", help="stop when stdin reaches its end")
-    given = vars(parser.parse_args(argv))
-    watch = given.pop("watch_parent")
-    given["url"] = given["url"].rstrip("/").removesuffix("/v1")
-    return Settings(**given), watch
-
-
-async def _until_signal(settings: Settings, *, watch: bool) -> str:
+async def _until_signal(settings: Settings) -> str:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, task.cancel)
-    if watch:
-        loop.add_reader(0, lambda: os.read(0, 4096) or task.cancel())
+    loop.add_reader(0, lambda: os.read(0, 4096) or task.cancel())  # the next job comes only after this one's answer
     return await run(settings)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; the exit code."""
-    settings, watch = _arguments(argv)
+def answer(settings: Settings) -> str:
+    """Run one job; the line that answers it. Raises CancelledError on a signal or at the end of stdin."""
     try:
         with asyncio.Runner(loop_factory=punctual.loop) as runner:
-            line = runner.run(_until_signal(settings, watch=watch))
+            return runner.run(_until_signal(settings))
     except AeError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    except asyncio.CancelledError:
+        return json.dumps({"error": {"exit_code": error.exit_code, "what": error.what, "fix": error.fix}})
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def main() -> int:
+    """Serve jobs until stdin ends; the exit code."""
+    try:
+        while line := sys.stdin.buffer.readline():
+            sys.stdout.write(answer(Settings.from_line(line)) + "\n")
+            sys.stdout.flush()
+    except (asyncio.CancelledError, KeyboardInterrupt):
         sys.stderr.write("Interrupted; requests on their way are recorded as cancelled.\n")
         return INTERRUPTED
-    sys.stdout.write(line + "\n")
     return 0
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from ae.metrics import Spread, Summary
 
@@ -34,6 +34,16 @@ class Settings:
     concurrency: int = 0
     requests: int = 0
     probe: bool = True
+
+    def to_line(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_line(cls, line: str | bytes) -> Settings:
+        """Read `to_line` back. Raises ValueError, KeyError or TypeError for another line."""
+        row = json.loads(line)
+        return cls(**{**row, "schedule": Path(row["schedule"]), "out": Path(row["out"])})
 
 
 @dataclass(frozen=True, slots=True)

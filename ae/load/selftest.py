@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ae.load import records
 from ae.load.arrivals import Arrivals
-from ae.load.bench import read_records
 from ae.load.facts import Settings
-from ae.load.launch import null_server, run_client
+from ae.load.launch import null_server, run_once
 from ae.load.schedule import Load, build
 from ae.load.workload import fixed
 from ae.metrics import Spread, summarise
@@ -58,11 +58,11 @@ def punctuality(rates: Sequence[float], *, events: int = 8, seconds: float = 5.0
         for rate in rates:
             load = Load(rate=rate, seconds=seconds, warmup=1.0)
             settings = _settings(url, Path(temporary), load, events)
-            share = run_client(settings).facts.cpu_share
-            records = [r for r in read_records(settings.out) if not r.warmup]
-            summary = summarise(records)
-            latest = max(r.sent - r.scheduled for r in records)
-            busiest = busiest_second(records)
+            share = run_once(settings).facts.cpu_share
+            found = [r for r in records.read(settings.out) if not r.warmup]
+            summary = summarise(found)
+            latest = max(r.sent - r.scheduled for r in found)
+            busiest = busiest_second(found)
             yield Punctuality(rate, events, summary.n, summary.failed, summary.lateness, latest, busiest, share)
 
 
@@ -70,8 +70,8 @@ def ceiling(*, concurrency: int = 64, requests: int = 1000, events: int = 128) -
     """Measure the most stream events/s the client can read."""
     with null_server() as url, tempfile.TemporaryDirectory(prefix="ae-selftest-") as temporary:
         load = Load(rate=requests, requests=requests, warmup=0.2)
-        outcome = run_client(_settings(url, Path(temporary), load, events, concurrency))
-        reads = [run for r in read_records(Path(temporary) / "requests.jsonl") if not r.warmup for run in r.tokens]
+        outcome = run_once(_settings(url, Path(temporary), load, events, concurrency))
+        reads = [run for r in records.read(Path(temporary) / "requests.jsonl") if not r.warmup for run in r.tokens]
     seconds = json.loads(outcome.line)["duration"]
     total = sum(run.events for run in reads)
     return Ceiling(concurrency, events, seconds, total / seconds, total / len(reads), outcome.facts.cpu_share)

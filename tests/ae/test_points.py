@@ -18,8 +18,7 @@ def figure() -> Figure:
 
 
 def calibration(capacity: float) -> Calibration:
-    made = dict.fromkeys(("key", "checkpoint", "checkpoint_hash", "profile", "profile_hash", "measured_at"), "")
-    return Calibration(**made, capacity=capacity, iteration=0.001, vocab=512, max_model_len=512)
+    return Calibration("", capacity, 0.001, 512, 512, "", "", "", "", "")
 
 
 @pytest.mark.parametrize("capacity", [50.0, 400.0])

@@ -15,9 +15,14 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from ae import launch, processes
-from ae.driver import Job, drive
+from ae.load import records
+from ae.load.arrivals import Arrivals
+from ae.load.facts import Settings
+from ae.load.launch import Generator, null_server
+from ae.load.schedule import Load, build
+from ae.load.workload import fixed
 from systems.core.config import EngineConfig
-from systems.core.errors import MeasurementInvalid, PrerequisiteError, ServerFailed
+from systems.core.errors import MeasurementInvalid, PrerequisiteError, ServerFailed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,25 +157,54 @@ def test_a_named_server_that_is_no_server_of_models_is_a_missing_prerequisite() 
             server.shutdown()
 
 
-def job(tmp_path: Path, schedule: str) -> Job:
+def job(tmp_path: Path, schedule: str, url: str = "http://127.0.0.1:9") -> Settings:
     file = tmp_path / "schedule.jsonl"
     file.write_text(schedule)
-    out, log = tmp_path / "requests.jsonl", tmp_path / "client.log"
-    return Job("http://127.0.0.1:9", file, out, log, tmp_path / "pids", timeout=5.0)
+    return Settings(url, file, tmp_path / "requests.jsonl", timeout=5.0)
 
 
-def test_a_load_generator_that_fails_is_quoted(tmp_path: Path) -> None:
-    with pytest.raises(MeasurementInvalid, match="is not a request schedule"):
-        drive(job(tmp_path, "nonsense\n"), alive=lambda: True, limit=30)
+def test_a_job_that_cannot_be_run_is_answered_and_the_load_generator_lives_on(tmp_path: Path) -> None:
+    with Generator(tmp_path) as generator:
+        first = generator.begin()
+        with pytest.raises(UsageError, match="is not a request schedule"):
+            generator.run(job(tmp_path, "nonsense\n"), limit=30)
+        assert generator.begin() is first
+    assert first.returncode is not None
+    assert list((tmp_path / "pids").iterdir()) == []
 
 
 def test_a_dead_server_ends_the_load_generator_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ServerFailed, match="died while it was measured"):
-        drive(job(tmp_path, ""), alive=lambda: False, limit=30)
+    with Generator(tmp_path) as generator:
+        process = generator.begin()
+        with pytest.raises(ServerFailed, match="died while it was measured"):
+            generator.run(job(tmp_path, ""), alive=lambda: False, limit=30)
+        assert process.returncode is not None
     assert processes.left_over(tmp_path / "pids") == []
 
 
 def test_a_load_generator_that_never_ends_is_given_up(tmp_path: Path) -> None:
-    with pytest.raises(MeasurementInvalid, match="did not end in time"):
-        drive(job(tmp_path, ""), alive=lambda: True, limit=-1)
+    with Generator(tmp_path) as generator:
+        process = generator.begin()
+        with pytest.raises(MeasurementInvalid, match="did not end in time"):
+            generator.run(job(tmp_path, ""), limit=-1)
+        assert process.returncode is not None
     assert processes.left_over(tmp_path / "pids") == []
+
+
+def test_a_load_generator_that_dies_is_quoted_and_the_next_job_gets_another(tmp_path: Path) -> None:
+    build(fixed(4, 3), Arrivals("constant"), Load(200.0, requests=5, warmup=0.0)).write(tmp_path / "good.jsonl")
+    good = (tmp_path / "good.jsonl").read_text()
+    with null_server() as url, Generator(tmp_path) as generator:
+        first = generator.begin()
+
+        def killed() -> bool:
+            first.kill()
+            return True
+
+        with pytest.raises(MeasurementInvalid, match=f"ended with status {-signal.SIGKILL}"):
+            generator.run(job(tmp_path, good, url), alive=killed, limit=30)
+        for _ in range(2):
+            generator.run(job(tmp_path, good, url), limit=30)
+            found = records.read(tmp_path / "requests.jsonl")
+            assert [(r.id, r.status, r.output) for r in found] == [(i, "ok", 3) for i in range(5)]
+        assert generator.begin() is not first

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ae.load.bench import Ask, bench, read_records, schedule_of
+from ae.load import records
+from ae.load.bench import Ask, bench, schedule_of
 from ae.load.launch import null_server
 from ae.load.selftest import ceiling, punctuality
 from ae.metrics import summarise
@@ -28,7 +29,7 @@ def test_open_loop_leaves_its_files_and_a_line_that_notebooks_read(tmp_path: Pat
     assert row["mean_ttft_ms"] == pytest.approx(done.summary.sent_ttft.mean * 1e3 if done.summary.sent_ttft.mean else 0)
     assert row["ae"]["verdict"]["valid"] == done.verdict.valid
     assert row["ae"]["ask"]["scale"] == 16
-    assert summarise(read_records(tmp_path / "requests.jsonl")) == done.summary
+    assert summarise(records.read(tmp_path / "requests.jsonl")) == done.summary
     text = str(done)
     assert "40 requests" in text
     assert "rank correlation" in text
@@ -72,7 +73,7 @@ def test_a_last_line_cut_short_by_a_kill_is_left_out(tmp_path: Path) -> None:
         bench(Ask(url, concurrency=1, requests=3, workload="fixed", prompt=4, output=2, warmup=0), tmp_path)
     path = tmp_path / "requests.jsonl"
     path.write_text(path.read_text()[:-20])
-    assert len(read_records(path)) == 2
+    assert len(records.read(path)) == 2
 
 
 def test_selftest_measures_this_machine() -> None:

@@ -9,14 +9,16 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ae import places
+from ae.load import records as recorded
 from ae.load.arrivals import Arrivals
-from ae.load.bench import read_records
 from ae.load.facts import OPTIONS, Outcome, Settings
-from ae.load.launch import ROOT, null_server, run_client
+from ae.load.launch import null_server, run_once
 from ae.load.schedule import Load, Schedule, build
 from ae.load.workload import drawn, fixed
 from systems.core.errors import ServerFailed, UsageError
@@ -31,11 +33,9 @@ def schedule(folder: Path, *, n: int = 20, rate: float = 200, output: int = 6, w
 
 
 def run(url: str, settings: Settings, **changes: object) -> tuple[Outcome, list[Record]]:
-    from dataclasses import replace
-
     settings = replace(settings, url=url, **changes)  # type: ignore[arg-type]
-    outcome = run_client(settings, settings.out.with_name("client.log"))
-    return outcome, read_records(settings.out)
+    outcome = run_once(settings, settings.out.with_name("client.log"))
+    return outcome, recorded.read(settings.out)
 
 
 def test_open_loop_records_every_request_exactly(tmp_path: Path) -> None:
@@ -148,24 +148,25 @@ def test_a_schedule_without_requests_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     settings = Settings("http://127.0.0.1:1", tmp_path / "empty.jsonl", tmp_path / "out.jsonl")
     with pytest.raises(UsageError, match="no measured request"):
-        run_client(settings)
+        run_once(settings)
 
 
 @pytest.mark.parametrize("how", ["signal", "parent"])
 def test_an_interrupted_client_ends_at_once_and_records_what_was_on_its_way(tmp_path: Path, how: str) -> None:
     settings = schedule(tmp_path, n=400, rate=20, warmup=0)
-    words = ["--schedule", str(settings.schedule), "--out", str(settings.out), "--watch-parent"]
     with null_server("--fault", "hang") as url:
         # Every request hangs, the probe too: it must be left out.
         child = subprocess.Popen(
-            [sys.executable, "-m", "ae.load.client", "--url", url, "--no-probe", *words],
+            [sys.executable, "-m", "ae.load.client"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(places.REPOSITORY)},
         )
         assert child.stdin is not None
         assert child.stderr is not None
+        child.stdin.write(replace(settings, url=url, probe=False).to_line().encode() + b"\n")
+        child.stdin.flush()
         while not _connected(url, child):
             time.sleep(0.05)
         if how == "signal":
@@ -179,7 +180,7 @@ def test_an_interrupted_client_ends_at_once_and_records_what_was_on_its_way(tmp_
         child.stderr.close()
     assert code == 130
     assert "Traceback" not in said
-    records = read_records(settings.out)
+    records = recorded.read(settings.out)
     assert 0 < len(records) < 400
     assert {r.status for r in records} == {"cancelled"}
 
