@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ae.cli import drawing, hands, listing, out, running, upkeep
+from ae.cli import drawing, hands, listing, out, running, upkeep, validation
 from systems.core.errors import AeError
 
 INTERRUPTED = 130
@@ -41,6 +41,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "replay": hands.replay,
     "serve": hands.serve,
     "bench": hands.bench,
+    "validate": validation.validate,
     "clean": upkeep.clean,
 }
 for name, command in COMMANDS.items():

@@ -102,8 +102,13 @@ def fit(shape: ModelShape, on: Gpu, tp: int, how: Engine) -> LinearFit:
     data = tables.read("fits")
     home = gpu(data["gpu"])
     row = data["engines"][how.fit][shape.name][tp]
-    lines = [Line(*(1e6 * x for x in row.get(part, row["small"]))) for part in ("prefill", "small", "large")]
-    found = LinearFit(*lines, f"DistServe 82831f1, fit of {how.fit}, {shape.name} TP{tp} on {home.name}")
+    prefill, small, large = (_line(row.get(part, row["small"])) for part in ("prefill", "small", "large"))
+    source = f"DistServe 82831f1, fit of {how.fit}, {shape.name} TP{tp} on {home.name}"
+    found = LinearFit(prefill, small, large, source)
     if on == home:
         return found
     return found.moved(shape, tp, home, on, constants(home, tp, how).linear.eb)
+
+
+def _line(ms: Sequence[float]) -> Line:
+    return Line(*(1e6 * x for x in ms))
