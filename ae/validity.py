@@ -100,7 +100,7 @@ def _failures(kept: Sequence[Record], statistic: str) -> Check:
 
 def _samples(kept: Sequence[Record], statistic: str) -> Check:
     n, need = sum(r.status == "ok" for r in kept), SAMPLES[statistic]
-    remedy = "Run longer (a larger --n or --seconds), or pool more trials."
+    remedy = "Run longer (a larger -n or --seconds), or pool more trials."
     return _check("samples", n >= need, f"{n} finished requests", f">= {need} for the {statistic}", remedy)
 
 

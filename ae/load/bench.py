@@ -19,7 +19,7 @@ from ae.load.fit import Fit, describe
 from ae.load.launch import run_once
 from ae.load.schedule import Load, Schedule, build
 from ae.load.workload import Lengths
-from ae.metrics import Spread, Summary, summarise
+from ae.metrics import SHARED, Spread, Summary, summarise
 from ae.validity import Verdict, judge
 from systems.core.errors import PrerequisiteError, UsageError
 
@@ -94,6 +94,7 @@ class Benched:
                 _throughput(s),
                 f"{'ms':24}" + "".join(f"{name:>10}" for name in ("mean", "p50", "p95", "p99")),
                 *(_row(name, spread) for name, spread in rows),
+                *_together(s),
                 str(self.verdict),
             ]
         )
@@ -102,6 +103,16 @@ class Benched:
 def _throughput(s: Summary) -> str:
     requests, output, total = s.request_throughput, s.output_throughput, s.total_throughput
     return f"{requests:.2f} requests/s, {output:.1f} output tokens/s, {total:.1f} tokens/s"
+
+
+def _together(s: Summary) -> list[str]:
+    """Say why there are no percentiles of ITL, and what it does to the rest: a TPOT of 0 looks like an error."""
+    if s.shared <= SHARED:
+        return []
+    return [
+        f"{s.shared:.0%} of the tokens came in one read with an earlier one: the server (or a busy machine) sent them",
+        "together. A request that comes whole has its TTFT at its end and a TPOT of 0; prefer the end-to-end rows.",
+    ]
 
 
 def _missing(facts: Facts) -> list[str]:

@@ -78,8 +78,19 @@ async def accepted(web: aiohttp.ClientSession, url: str, model: str, planned: Pl
             if status == 200 and not stream.error:
                 return options
             if status not in REFUSED:
-                raise ServerFailed(f"{url}/v1/completions answered {status}: {stream.error}", "Read the server's log.")
+                raise ServerFailed(f"{url}/v1/completions {_said(status)}: {stream.error}", _remedy(status))
     raise ServerFailed(f"{url}/v1/completions refuses even a plain request: {stream.error}", "Is it a text model?")
+
+
+def _said(status: int) -> str:
+    # An error in the stream has no status of its own: the headers were sent before it.
+    return "began to answer and then failed" if status == 200 else f"answered {status}"
+
+
+def _remedy(status: int) -> str:
+    if status == 200:
+        return "Are the prompt's token ids in the model's vocabulary (--vocab)? Otherwise read the server's log."
+    return "Name one of its models with --model." if status == 404 else "Read the server's log."
 
 
 async def _ask(web: aiohttp.ClientSession, url: str, data: bytes) -> tuple[int, Stream]:

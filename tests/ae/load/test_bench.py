@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from ae.load import records
 from ae.load.bench import Ask, bench, schedule_of
 from ae.load.launch import null_server
 from ae.load.selftest import ceiling, punctuality
-from ae.metrics import summarise
-from systems.core.errors import UsageError
+from ae.metrics import SHARED, summarise
+from systems.core.errors import ServerFailed, UsageError
+from tests.core.http.under_test import serving
 
 VLLM_NAMES = {
     "backend", "model_id", "num_prompts", "request_rate", "max_concurrency", "duration", "completed", "failed",
@@ -50,6 +52,27 @@ def test_a_measurement_with_failures_is_invalid_and_says_so() -> None:
     assert not done.verdict.valid
     assert done.summary.failed == 10
     assert "FAIL failures: 10 of 40 requests (mostly: HTTP 500: asked to fail)" in str(done)
+
+
+def test_tokens_that_come_together_are_said_to() -> None:
+    ask = Ask("", concurrency=4, requests=40, workload="fixed", prompt=16, output=8)
+    with null_server("--gap", "0.001", "--per-event", "4") as url:
+        assert "75% of the tokens came in one read" in str(bench(replace(ask, url=url)))
+    with null_server("--gap", "0.001") as url:
+        done = bench(replace(ask, url=url))
+    assert ("in one read" in str(done)) == (done.summary.shared > SHARED)
+
+
+def test_a_server_that_cannot_do_it_is_said_to_with_what_to_try() -> None:
+    ask = Ask("", concurrency=4, requests=8, workload="fixed", prompt=4, output=2)
+    with null_server("--fault", "error") as url, pytest.raises(ServerFailed) as failed:
+        bench(replace(ask, url=url))
+    assert "began to answer and then failed: asked to fail" in failed.value.what
+    assert "--vocab" in failed.value.fix
+    with serving() as server, pytest.raises(ServerFailed) as failed:
+        bench(replace(ask, url=server.url, model="gpt"))
+    assert "answered 404" in failed.value.what
+    assert "--model" in failed.value.fix
 
 
 @pytest.mark.parametrize(
