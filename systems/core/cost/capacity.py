@@ -37,6 +37,11 @@ class Split:
 
 def capacity(shape: ModelShape, on: Gpu, split: Split, page_tokens: int = 16, stated_by: str = "") -> Capacity:
     """The KV pages of one replica; `stated_by` names whose published numbers win. Raises UsageError when none fits."""
+    if not 0 < split.utilisation <= 1 or page_tokens < 1:
+        raise UsageError(
+            f"Pages of {page_tokens} tokens in a share {split.utilisation:g} of the memory make no sense.",
+            "Give a utilisation above 0 and up to 1, and pages of at least one token.",
+        )
     for row in tables.read("capacities"):
         if (row["by"], row["model"], row["gpu"], row["tp"], 1) == (stated_by, shape.name, on.name, split.tp, split.pp):
             return Capacity(row["tokens"] // page_tokens, page_tokens, row["source"])
@@ -62,15 +67,22 @@ def _does_not_fit(shape: ModelShape, on: Gpu, split: Split, page_tokens: int) ->
     weights = shape.weight_bytes / (split.tp * split.pp) / GIB
     what = (
         f"{shape.name} does not fit on {on.name} with tp {split.tp} and pp {split.pp}: each GPU is {short / GIB:.1f} GiB "
-        f"short ({weights:.1f} GiB of weights, {on.memory * split.utilisation / GIB:.1f} GiB usable)."
+        f"short ({weights:.1f} GiB of weights, {on.memory * (split.utilisation - RESERVE) / GIB:.1f} GiB usable)."
     )
-    wider = [tp for tp in (2, 4, 8) if tp > split.tp and shape.heads % tp == 0]
-    tps = [tp for tp in wider if _fits(shape, on, Split(tp, split.pp, split.utilisation), page_tokens)]
-    larger = [name for name in gpus() if _fits(shape, gpu(name), split, page_tokens)]
+    ways = _ways(shape, on, split, page_tokens)
+    return UsageError(what, f"It fits {', or '.join(ways)}." if ways else "No GPU that is known holds it so.")
+
+
+def _ways(shape: ModelShape, on: Gpu, split: Split, page_tokens: int) -> list[str]:
+    """What would fit: the smallest tp, the smallest pp, or other GPUs."""
+
+    def fits(where: Gpu, tp: int, pp: int) -> bool:
+        other = Split(tp, pp, split.utilisation)
+        return _free(shape, where, other) >= _page_bytes(shape, other, page_tokens)
+
+    tps = [tp for tp in (2, 4, 8) if tp > split.tp and shape.heads % tp == 0 and fits(on, tp, split.pp)]
+    pps = [pp for pp in (2, 4, 8, 16) if split.pp < pp <= shape.layers and fits(on, split.tp, pp)]
+    larger = [name for name in gpus() if fits(gpu(name), split.tp, split.pp)]
     ways = [f"with tp {tps[0]}"] if tps else []
-    ways += [f"with tp {split.tp} on {', '.join(larger)}"] if larger else []
-    return UsageError(what, f"It fits {', or '.join(ways)}." if ways else "Use more pipeline stages (pp).")
-
-
-def _fits(shape: ModelShape, on: Gpu, split: Split, page_tokens: int) -> bool:
-    return _free(shape, on, split) >= _page_bytes(shape, split, page_tokens)
+    ways += [f"with pp {pps[0]}"] if pps else []
+    return ways + ([f"as it is on {', '.join(larger)}"] if larger else [])

@@ -110,10 +110,10 @@ def _pick(gpu: Gpu, what: str, generation: str, said: list[str]) -> list[float]:
 
 def _allreduce(fabric: str, tp: int, kind: str, said: list[str]) -> AllReduce:
     """Of the smallest number of GPUs listed that is not below `tp`, else of the largest one."""
-    if tp == 1:
-        return AllReduce()
     fabrics = tables.read("calibration")["fabrics"]
     tables.check_name("fabric", fabric, fabrics)
+    if tp == 1:
+        return AllReduce()
     kinds = fabrics[fabric]
     used = kind if kind in kinds else "nccl"
     sizes: dict[int, list[float]] = kinds[used]["sizes"]

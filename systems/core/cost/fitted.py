@@ -87,9 +87,14 @@ class LinearFit:
 
 
 def has_fit(shape: ModelShape, on: Gpu, tp: int, how: Engine) -> bool:
-    """Whether a published fit can be used: for the engine, model and TP, on its GPU or one with the same chip."""
+    """Whether a published fit can be used: for the engine, model and TP, on its GPU or one with the same chip.
+
+    Several GPUs must also be connected as there, since their exchange is inside the fit.
+    """
     data = tables.read("fits")
-    return tp in data["engines"].get(how.fit, {}).get(shape.name, {}) and on.kernels == gpu(data["gpu"]).kernels
+    home = gpu(data["gpu"])
+    alike = on.kernels == home.kernels and (tp == 1 or on.fabric == home.fabric)
+    return alike and tp in data["engines"].get(how.fit, {}).get(shape.name, {})
 
 
 def fit(shape: ModelShape, on: Gpu, tp: int, how: Engine) -> LinearFit:

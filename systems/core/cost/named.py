@@ -66,10 +66,10 @@ class Slower:
 def machine(hardware: Hardware, error: float = 0.0) -> Machine:
     """Everything by name; `error` is the estimator's. Raises UsageError for wrong names and what does not fit."""
     model, on, how = shape(hardware.model), gpu(hardware.gpu), engine(hardware.engine)
-    split = Split(hardware.tp, hardware.pp, hardware.utilisation)
-    pages = capacity(model, on, split, hardware.page_tokens, how.pages)
     decides, said = cost_model(hardware)
     predicts, _ = cost_model(hardware)
+    split = Split(hardware.tp, hardware.pp, hardware.utilisation)
+    pages = capacity(model, on, split, hardware.page_tokens, how.pages)
     said += (
         f"KV {pages.pages} pages of {pages.page_tokens} tokens: {pages.source}",
         f"host link {on.host_link / 1e9:g} GB/s: gpus.yaml, {on.name}",
