@@ -45,7 +45,9 @@ class AnalyticCost:
         self._floor = shape.layers * constants.overheads.launch
         reads = 2 * FP16 * self._kv / (self._bandwidth * constants.decode.share)
         self._ns_context = 1e3 * shape.layers * reads
-        self._bodies: dict[tuple[int, int], float] = {}
+        # Kept, because they are asked for often; two tables, so that they stay as small as the largest batch.
+        self._layers: dict[int, float] = {}
+        self._heads: dict[int, float] = {}
         self._decodes: dict[int, tuple[float, float]] = {}
 
     def iteration_ns(self, chunks: Sequence[tuple[int, int]], decode_batch: int, decode_context: int) -> int:
@@ -78,16 +80,16 @@ class AnalyticCost:
         return int(1e3 * (max(time, self._floor) + self._k.overheads.request * requests) + 0.5)
 
     def _body(self, tokens: int, rows: int) -> float:
-        """Us of everything but attention, for `tokens` new tokens and `rows` rows of logits; kept, it is asked often."""
-        key = (tokens, rows)
-        found = self._bodies.get(key)
-        if found is None:
-            shape = self._shape
+        """Us of everything but attention, for `tokens` new tokens and `rows` rows of logits."""
+        layers = self._layers.get(tokens)
+        if layers is None:
             layer = self._layer_linears(tokens) + self._small(tokens) + 2 * self._allreduce(tokens)
-            head = self._linear(rows, -(-shape.vocab // self._tp), shape.hidden)
-            found = shape.layers * layer + head + (self._pp - 1) * self._send(tokens) + self._k.overheads.step
-            self._bodies[key] = found
-        return found
+            sends = (self._pp - 1) * self._send(tokens)
+            layers = self._layers[tokens] = self._shape.layers * layer + sends + self._k.overheads.step
+        head = self._heads.get(rows)
+        if head is None:
+            head = self._heads[rows] = self._linear(rows, -(-self._shape.vocab // self._tp), self._shape.hidden)
+        return layers + head
 
     def _layer_linears(self, tokens: int) -> float:
         hidden, inter = self._shape.hidden, self._shape.inter / self._tp

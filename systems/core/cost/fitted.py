@@ -27,6 +27,10 @@ class Line:
         """The time in ns."""
         return self.fixed + self.first * first + self.second * second
 
+    def words(self, first: str, second: str) -> str:
+        """For a caption, in ms."""
+        return f"{self.fixed / 1e6:.5g} + {self.first / 1e6:.5g} x {first} + {self.second / 1e6:.5g} x {second} ms"
+
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
@@ -68,6 +72,12 @@ class LinearFit:
             if decode_batch:
                 time -= min(self.prefill.fixed, line.fixed)
         return int(max(0.0, time) + 0.5)
+
+    def describe(self) -> tuple[str, ...]:
+        """One line per line of the fit, with its source."""
+        parts = ("prefill", self.prefill.words("tokens", "length^2")), ("decode", self.small.words("context", "batch"))
+        large = (f"decode from {LARGE} requests on", self.large.words("context", "batch"))
+        return tuple(f"{name} {words}: {self.source}" for name, words in (*parts, large))
 
     def moved(self, shape: ModelShape, tp: int, old: Gpu, new: Gpu, reached: float) -> LinearFit:
         """The fit on a GPU with the same chip and another memory, of which a share `reached` is used.

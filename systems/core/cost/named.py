@@ -36,7 +36,10 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What `Hardware` means: who decides time, who predicts it, pages of KV, bytes of a page, the host link's bytes/s."""
+    """What `Hardware` means: who decides time, who predicts it, pages of KV in one replica.
+
+    `page_bytes` is a page over all GPUs of the replica; `host_link` what they copy together, each its own part, in bytes/s.
+    """
 
     cost: CostModel
     estimator: CostEstimator
@@ -68,15 +71,16 @@ def machine(hardware: Hardware, error: float = 0.0) -> Machine:
     model, on, how = shape(hardware.model), gpu(hardware.gpu), engine(hardware.engine)
     decides, said = cost_model(hardware)
     predicts, _ = cost_model(hardware)
-    split = Split(hardware.tp, hardware.pp, hardware.utilisation)
+    split, gpus = Split(hardware.tp, hardware.pp, hardware.utilisation), hardware.tp * hardware.pp
     pages = capacity(model, on, split, hardware.page_tokens, how.pages)
     said += (
         f"KV {pages.pages} pages of {pages.page_tokens} tokens: {pages.source}",
-        f"host link {on.host_link / 1e9:g} GB/s: gpus.yaml, {on.name}",
+        f"host link {on.host_link / 1e9:g} GB/s a GPU, all {gpus} at once: gpus.yaml, {on.name}",
     )
     estimator = CostEstimator(predicts, error)
+    link = gpus * on.host_link
     page_bytes = model.kv_bytes_token * hardware.page_tokens
-    return Machine(decides, estimator, pages, page_bytes, on.host_link, said)
+    return Machine(decides, estimator, pages, page_bytes, link, said)
 
 
 def cost_model(hardware: Hardware) -> tuple[CostModel, tuple[str, ...]]:
@@ -91,7 +95,7 @@ def cost_model(hardware: Hardware) -> tuple[CostModel, tuple[str, ...]]:
 def _base(hardware: Hardware, model: ModelShape, on: Gpu, how: Engine) -> tuple[CostModel, tuple[str, ...]]:
     if hardware.fits and hardware.pp == 1 and not hardware.fabric and has_fit(model, on, hardware.tp, how):
         found = fit(model, on, hardware.tp, how)
-        return found, (f"iteration times: {found.source}",)
+        return found, (f"iteration times: a published fit of engine {how.name}", *found.describe())
     known = constants(on, hardware.tp, how, hardware.fabric)
     head = f"iteration times: analytic, {model.name} on {on.name} TP{hardware.tp} PP{hardware.pp}, engine {how.name}"
     sheet = f"{on.flops / 1e12:g} TFLOP/s, {on.bandwidth / 1e9:g} GB/s: gpus.yaml, {on.name}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection
 from difflib import get_close_matches
 from functools import cache
@@ -19,6 +21,13 @@ _HERE = Path(__file__).parent
 def read(name: str) -> Any:
     """The data file `name` (without its suffix), parsed once. Callers must not change it."""
     return yaml.safe_load((_HERE / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+@cache
+def digest() -> str:
+    """A hash of what all data files say, for the key of a simulated point: comments and layout do not count."""
+    said = {path.stem: read(path.stem) for path in sorted(_HERE.glob("*.yaml"))}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def names(name: str) -> tuple[str, ...]:

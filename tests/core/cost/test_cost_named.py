@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from systems.core.cost import tables
 from systems.core.cost.capacity import Split, capacity
 from systems.core.cost.constants import constants, engine, engines
 from systems.core.cost.estimator import CostEstimator
@@ -118,6 +119,24 @@ def test_a_fit_is_used_where_there_is_one() -> None:
         assert "analytic" in machine(other).describe()
 
 
+def test_a_fit_shows_its_numbers() -> None:
+    text = machine(Hardware("opt-13b", "a100-80g", engine="swifttransformer")).describe()
+    assert "decode 19.935 + 0.00062694 x context + 0.038507 x batch ms: DistServe 82831f1" in text
+    assert "prefill 18.103 + 0.10191 x tokens" in text
+
+
+def test_the_digest_of_the_data_follows_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tables.digest()
+    changed = {"a10-24g": {**tables.row("gpus", "a10-24g"), "hbm": 601}}
+    read = tables.read
+    monkeypatch.setattr(tables, "read", lambda name: {**read(name), **changed} if name == "gpus" else read(name))
+    tables.digest.cache_clear()
+    assert tables.digest() != before
+    monkeypatch.undo()
+    tables.digest.cache_clear()
+    assert tables.digest() == before
+
+
 def test_an_overhead_is_in_every_iteration_and_in_the_caption() -> None:
     hardware = Hardware("opt-13b", "a100-40g", engine="swifttransformer")
     slow = Hardware(
@@ -132,8 +151,15 @@ def test_an_overhead_is_in_every_iteration_and_in_the_caption() -> None:
 def test_a_machine_says_where_everything_is_from() -> None:
     found = machine(Hardware("llama-2-70b", "h100", tp=4))
     assert found.page_bytes == 16 * 327_680
-    assert found.host_link == 55.6e9
-    for word in ("989 TFLOP/s", "linear (modern)", "all-reduce over 4", "KV ", "host link 55.6 GB/s", "BLIS"):
+    assert found.host_link == 4 * 55.6e9
+    for word in (
+        "989 TFLOP/s",
+        "linear (modern)",
+        "all-reduce over 4",
+        "KV ",
+        "host link 55.6 GB/s a GPU, all 4 at once",
+        "BLIS",
+    ):
         assert word in found.describe()
 
 
