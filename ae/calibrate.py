@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ae import manifest, points, prepare
+from ae import identity, manifest, points, prepare
 from ae.saturate import Bench
 from ae.store import canonical, write_atomic
 
@@ -133,7 +133,7 @@ def _file(panel: Panel, checkpoint: str, folder: Path) -> Path:
 def _key(panel: Panel, checkpoint: str) -> str:
     engine = points.panel_engine(panel, "", "").but(variant=YARDSTICK)
     # The profiler too: series with estimates read the profile that is made along with the calibration.
-    code = dict(points.code_of((*points.SERVER, "systems.core.profiler")))
+    code = dict(identity.code_of((*identity.SERVER, "systems.core.profiler")))
     workload = asdict(panel.workload)
     parts = [
         engine.to_json(),
@@ -141,7 +141,7 @@ def _key(panel: Panel, checkpoint: str) -> str:
         prepare.files_hash(checkpoint),
         code,
         prepare.machine(),
-        points.lock_hash(),
+        identity.lock_hash(),
         manifest.packages(),
         METHOD,
     ]

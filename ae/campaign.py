@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ae import calibrate, external, outputs, places, points, processes
+from ae import calibrate, external, outputs, places, processes, slots
 from ae.load.launch import Generator
 from ae.pool import Pool
 from ae.runner import Runner, run_folder
@@ -97,7 +97,7 @@ def _calibrations(figure: Figure, options: Options) -> Path:
 
 
 def _calibrate(figure: Figure, options: Options, means: calibrate.Means) -> dict[str, Calibration | None]:
-    names = {n for slot in points.slots(figure, options.grid) for n in (slot.panel.name, slot.panel.slo_of)}
+    names = {n for slot in slots.slots(figure, options.grid) for n in (slot.panel.name, slot.panel.slo_of)}
     used = [panel for panel in figure.panels if panel.name in names]
     folder = _calibrations(figure, options)
     fresh = calibrate.calibrate(used, folder, means)

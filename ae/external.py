@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ae import launch, places, points
+from ae import launch, places, slots
 from ae.options import external
 from ae.store import canonical, write_atomic
 
@@ -71,4 +71,4 @@ def served_models(url: str) -> str:
 
 
 def _file(figure: Figure, tier: Tier) -> Path:
-    return places.figure(points.home(figure), tier) / "external.json"
+    return places.figure(slots.home(figure), tier) / "external.json"

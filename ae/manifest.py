@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -47,7 +47,8 @@ class Machine:
 class Manifest:
     """One attempt. `applied` is the server's own account (`/ae/config`), `mismatches` what it did not honour.
 
-    `neighbours` is how many cores other programs kept busy meanwhile, on average.
+    `neighbours` is how many cores other programs kept busy meanwhile, on average. `calibration` is what load and SLO
+    are multiples of, with every burst that was measured for it and how the numbers follow.
     """
 
     point: str
@@ -69,6 +70,7 @@ class Manifest:
     mismatches: tuple[str, ...]
     retries: tuple[str, ...] = ()
     neighbours: float | None = None
+    calibration: dict[str, Any] = field(default_factory=dict)
     schema: int = 1
 
     def to_json(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from ae import manifest, points, processes, validity
@@ -165,4 +165,5 @@ def _manifest(
         mismatches=applied.mismatches if applied else (),
         retries=place.retries,
         neighbours=others,
+        calibration={**asdict(point.calibration), "slo_iteration": point.iteration},
     )

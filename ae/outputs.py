@@ -10,9 +10,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ae import catalog, claims, measure, metrics, places, points, render, validity
+from ae import catalog, claims, identity, measure, metrics, places, render, slots, validity
 from ae.load.records import read
-from ae.points import Point, Slot
+from ae.points import Point
+from ae.slots import Slot
 from ae.store import Attempt, PointStore, canonical, write_atomic
 from ae.table import Row
 
@@ -54,7 +55,7 @@ def show(figure: Figure, tier: Tier, placed: Sequence[Placed]) -> Shown:
 
 def rows_of(figure: Figure, tier: Tier, placed: Sequence[Placed]) -> list[Row]:
     """One row per slot whose point is done, in the order of the slots; of slots at one place in the figure, the first."""
-    store = PointStore(places.figure(points.home(figure), tier) / "points")
+    store = PointStore(places.figure(slots.home(figure), tier) / "points")
     rows: dict[tuple[str, str, float, int], Row] = {}
     for slot, point in placed:
         place = (slot.panel.name, slot.series.name, slot.load, slot.trial)
@@ -105,5 +106,5 @@ def _stamp(figure: Figure, rows: Sequence[Row]) -> str:
     """Changes when the rows, the figure file, the published points or the drawing code do."""
     file = catalog.file_of(figure)
     declared = [f.read_text() for f in (file, file.with_name("paper.yaml")) if f.exists()]
-    value = [repr(rows), declared, dict(points.code_of(("ae.render",)))]
+    value = [repr(rows), declared, dict(identity.code_of(("ae.render",)))]
     return hashlib.sha256(canonical(value).encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""From a figure to its points: (panel, series, load, trial), each with everything that decides its result.
+"""From the slots of a figure to its points, each with everything that decides its result.
 
-A `Slot` is a place in the figure; a `Point` is a slot with its calibration: rate, schedule, engine, code. The
+A `Point` is a slot with its calibration: rate, schedule, engine, code. The
 key of a point is the hash of that, and of nothing that only draws: panels that differ in their SLO alone have
 the same points, and so have figures that share them.
 """
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ae import manifest, places
-from ae.codehash import ModuleHash, closure
+from ae import identity
+from ae.identity import Setting
 from ae.load.schedule import Load, Schedule, draw
 from ae.store import canonical
 from ae.validity import SAMPLES
@@ -24,58 +23,19 @@ from systems.core.config import EngineConfig
 from systems.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from ae.calibrate import Calibration
-    from ae.figure import Figure, Grid, GridName, Panel, Series, Workload
+    from ae.codehash import ModuleHash
+    from ae.figure import Panel, Workload
+    from ae.slots import Slot
 
-# Modules started by name in processes of their own: no import leads to them, so they are roots.
-SERVER = ("systems.core.serve", "systems.core.engine_process")
-CLIENT = ("ae.load.client",)
-# The client imports these, but what they decide is elsewhere: in the schedule's hash, or computed anew from records.
-_NOT_MEASURING = frozenset({"ae/metrics.py", "ae/load/workload.py", "ae/load/arrivals.py"})
 FIRST_SEED = 1
 WARMUP = 0.5  # seconds of load before the measured window
 WARMUP_LOAD = 0.5  # of capacity, at most: a measured window starts without a queue, as the papers' runs do
 SPARE = 1.1  # requests sent / requests a percentile needs
 REQUEST_TIMEOUT = 120.0  # seconds after which the client gives one request up
 _RESOLVED_SCHEMA = 1
-
-
-class Slot(NamedTuple):
-    """One place in a figure. `load` is a multiple of the calibrated capacity, `seconds` the measured window.
-
-    With `turns` (see Grid), `seconds` is an estimate until the slot is resolved. `statistic` ("mean", "p95") is what
-    the figure reads off the point: it says how many requests make a measurement.
-    """
-
-    panel: Panel
-    series: Series
-    load: float
-    trial: int
-    seconds: float
-    turns: float = 0.0
-    statistic: str = "mean"
-
-    @property
-    def readable(self) -> str:
-        """For folder names; two slots of a figure never have the same."""
-        length = f"{self.turns:g}turns" if self.turns else f"{self.seconds:g}s"
-        name = f"{self.panel.name}_{self.series.name}_x{self.load:g}_{length}_t{self.trial}"
-        return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
-
-    @property
-    def external(self) -> bool:
-        """Whether the series is a server of the user's own, named by its URL."""
-        return self.series.variant.startswith(("http://", "https://"))
-
-
-class Setting(NamedTuple):
-    """A named part of what decides a result; the name is what a reason to rerun says."""
-
-    name: str
-    value: str | float | bool | None
 
 
 @dataclass(frozen=True)
@@ -91,6 +51,7 @@ class Point:
     url: str
     settings: tuple[Setting, ...]
     code: tuple[ModuleHash, ...]
+    calibration: Calibration
 
     @cached_property
     def key(self) -> str:
@@ -109,32 +70,6 @@ class Point:
             "code": dict(self.code),
         }
         return json.dumps(value, indent=1, sort_keys=True) + "\n"
-
-
-def slots(figure: Figure, grid: GridName) -> list[Slot]:
-    """Every slot of a grid, trials outermost and series innermost: drift of the machine meets all series alike."""
-    if grid not in figure.grids:
-        raise UsageError(f"{figure.id} has no grid {grid!r}.", f"Grids: {', '.join(figure.grids)}.")
-    chosen, read_off = figure.grids[grid], statistic(figure)
-    return [
-        Slot(panel, series, load, trial, chosen.seconds, chosen.turns and (panel.turns or chosen.turns), read_off)
-        for trial in range(chosen.trials)
-        for panel in _panels(figure, chosen)
-        for load in chosen.loads
-        for series in figure.series
-    ]
-
-
-def statistic(figure: Figure) -> str:
-    """What the figure reads off a point, as `validity.judge` names it."""
-    if figure.metric == "slo_attainment":
-        return "share"
-    return "p95" if figure.metric.endswith("p95") else "mean"
-
-
-def home(figure: Figure) -> str:
-    """The id of the figure in whose folder the points lie."""
-    return figure.shares or figure.id
 
 
 def resolve(slot: Slot, calibration: Calibration, *, iteration: float = 0.0, models: str = "") -> Point:
@@ -163,7 +98,7 @@ def resolve(slot: Slot, calibration: Calibration, *, iteration: float = 0.0, mod
     )
     engine = None if slot.external else engine_of(slot, calibration)
     parts = [
-        *_software(),
+        *identity.software(),
         Setting("rate", rate),
         Setting("seconds", slot.seconds),
         Setting("arrival seed", seed),
@@ -174,7 +109,7 @@ def resolve(slot: Slot, calibration: Calibration, *, iteration: float = 0.0, mod
     if engine is None:
         parts += [Setting("url", slot.series.variant), Setting("models", models)]
     else:
-        parts += [Setting("profile", calibration.profile_hash), *_engine_settings(engine)]
+        parts += [Setting("profile", calibration.profile_hash), *identity.engine_settings(engine)]
     return Point(
         slot=slot,
         rate=rate,
@@ -184,8 +119,31 @@ def resolve(slot: Slot, calibration: Calibration, *, iteration: float = 0.0, mod
         engine=engine,
         url=slot.series.variant if engine is None else "",
         settings=tuple(sorted(parts)),
-        code=code_of(_roots(engine)),
+        code=identity.code_of(_roots(engine)),
+        calibration=calibration,
     )
+
+
+def changes(old: Path, new: Point) -> list[str]:
+    """What differs between a stored `resolved.json` and `new`, in words; modules first."""
+    return identity.differences(old, new.code, new.settings)
+
+
+def changes_without(old: Path, slot: Slot) -> list[str]:
+    """What differs between a stored `resolved.json` and now, as far as that can be said without a calibration."""
+    code = identity.code_of(identity.roots(None if slot.external else slot.series.variant))
+    return identity.differences(old, code, identity.software())
+
+
+def check_unchanged(point: Point) -> None:
+    """Make sure that the code on disk is what `point` says. Raises UsageError when somebody has edited it since."""
+    now = identity.code_now(_roots(point.engine))
+    if edited := sorted({path for path, _ in {*now} ^ {*point.code}}):
+        raise UsageError(f"{edited[0]} was edited while it was being measured.", "Run the same command again.")
+
+
+def _roots(engine: EngineConfig | None) -> tuple[str, ...]:
+    return identity.roots(engine.variant if engine else None)
 
 
 def seconds_of(slot: Slot, calibration: Calibration) -> float:
@@ -228,92 +186,7 @@ def overridden(config: EngineConfig, changes: dict[str, variant.Scalar], where: 
     return config.but(**changes)
 
 
-def changes(old: Path, new: Point) -> list[str]:
-    """What differs between a stored `resolved.json` and `new`, in words; modules first."""
-    return _differences(old, new.code, new.settings)
-
-
-def changes_without(old: Path, slot: Slot) -> list[str]:
-    """What differs between a stored `resolved.json` and now, as far as that can be said without a calibration."""
-    roots = CLIENT if slot.external else (*SERVER, *CLIENT, policy_module(slot.series.variant))
-    return _differences(old, code_of(roots), _software())
-
-
-def _differences(old: Path, code: Sequence[ModuleHash], settings: Sequence[Setting]) -> list[str]:
-    row = json.loads(old.read_text())
-    had, has = row["code"], dict(code)
-    words = [f"{path} changed" for path in has if path in had and had[path] != has[path]]
-    words += [f"{path} is new" for path in has if path not in had]
-    words += [f"{path} is gone" for path in had if path not in has]
-    for name, value in settings:
-        before = row["settings"].get(name)
-        if before != value:
-            words.append(f"{name} {_short(before)} -> {_short(value)}")
-    return words
-
-
-def policy_module(name: str) -> str:
-    """The module of a variant's policy."""
-    return variant.find(name).policy.partition(":")[0]
-
-
-@lru_cache(maxsize=64)
-def code_of(modules: tuple[str, ...]) -> tuple[ModuleHash, ...]:
-    """Hash the closure of `modules` in this repository, once per process (see `check_unchanged`)."""
-    return _code_now(modules)
-
-
-def check_unchanged(point: Point) -> None:
-    """Make sure that the code on disk is what `point` says. Raises UsageError when somebody has edited it since."""
-    now = _code_now(_roots(point.engine))
-    if edited := sorted({path for path, _ in {*now} ^ {*point.code}}):
-        raise UsageError(f"{edited[0]} was edited while it was being measured.", "Run the same command again.")
-
-
-def _roots(engine: EngineConfig | None) -> tuple[str, ...]:
-    return CLIENT if engine is None else (*SERVER, *CLIENT, policy_module(engine.variant))
-
-
-def _code_now(modules: tuple[str, ...]) -> tuple[ModuleHash, ...]:
-    return tuple(m for m in closure(modules, places.REPOSITORY) if m.path not in _NOT_MEASURING)
-
-
-def _software() -> list[Setting]:
-    """Interpreter and packages as they are installed, and what was pinned."""
-    installed = [Setting(f"package {name}", version) for name, version in manifest.packages().items()]
-    return [Setting("python", platform.python_version()), Setting("lock file", lock_hash()), *installed]
-
-
-def lock_hash() -> str:
-    """Hash of the pinned versions; empty when there is no such file."""
-    file = places.lock_file()
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.exists() else ""
-
-
-def _panels(figure: Figure, grid: Grid) -> Iterable[Panel]:
-    return [panel for panel in figure.panels if not grid.panels or panel.name in grid.panels]
-
-
 @lru_cache(maxsize=512)
 def _schedule(workload: Workload, load: Load) -> Schedule:
     """Draw once what all series of a panel are given."""
     return draw(workload, load)
-
-
-# Paths, ports and addresses say where something is on this machine, not what is measured.
-_PLACES = frozenset({"model", "profile", "event_log", "host", "port", "settings", "variant"})
-
-
-def _engine_settings(engine: EngineConfig) -> list[Setting]:
-    """Engine fields, the variant's table entry as data, and its settings with the series' on top."""
-    entry = variant.find(engine.variant)
-    values = asdict(engine)
-    out = [Setting(name, value) for name, value in values.items() if name not in _PLACES]
-    out += [Setting("policy", entry.policy), Setting("oracle", entry.oracle)]
-    out += [Setting(f"policy.{k}", v) for k, v in {**entry.settings, **engine.settings}.items()]
-    return out
-
-
-def _short(value: object) -> str:
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= 12 else text[:8] + "…"

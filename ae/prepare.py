@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ae import places, points, processes
+from ae import identity, places, processes
 from ae.manifest import cpu_model, packages
 from ae.store import canonical, write_atomic
 from systems.core.config import EngineConfig
@@ -61,9 +61,9 @@ def profile(engine: EngineConfig, folder: Path, tell: Tell) -> Path:
     """The measured profile that estimators read, made in `folder` if it is not there. Raises ServerFailed."""
     wanted = EngineConfig(model=engine.model, max_batch=max(PROFILE_BATCH, engine.max_batch))
     wanted = wanted.but(**{name: getattr(engine, name) for name in _PROFILE_FIELDS})
-    code = dict(points.code_of(("systems.core.profiler",)))
-    identity = [machine(), points.lock_hash(), packages()]
-    parts = [wanted.but(model="").to_json(), files_hash(engine.model), code, *identity]
+    code = dict(identity.code_of(("systems.core.profiler",)))
+    software = [machine(), identity.lock_hash(), packages()]
+    parts = [wanted.but(model="").to_json(), files_hash(engine.model), code, *software]
     file = folder / f"profile-{digest(canonical(parts).encode())[:16]}.json"
     if not file.exists():
         tell(f"profiling {Path(engine.model).name} on this machine")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ae import measure, outputs, places, points, tasks
+from ae import measure, outputs, places, slots, tasks
 from ae.store import PointStore
 from systems.core.errors import AeError, MeasurementInvalid, ServerFailed
 
@@ -47,7 +47,7 @@ class Runner:
         self._reporter = reporter
         self._deadline = deadline
         self._placed = placed
-        home = places.figure(points.home(figure), options.tier)
+        home = places.figure(slots.home(figure), options.tier)
         self._store = PointStore(home / "points")
         self._pool = pool
         self._generator = generator
@@ -91,7 +91,7 @@ class Runner:
     def _attempt(self, point: Point, troubles: list[str]) -> Verdict | None:
         """One attempt; None when it failed, with the reason added to `troubles`."""
         attempt = self._store.begin(point.slot.readable, point.key)
-        home = points.home(self._figure)
+        home = slots.home(self._figure)
         place = measure.Place(self._options.tier, home, self._generator, tuple(troubles))
         try:
             server = self._pool.server(point.engine, self._draw_partial) if point.engine else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ae import outputs, places, points
+from ae import outputs, places, points, slots
 from ae.store import PointStore
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from ae.external import External
     from ae.figure import Figure, GridName
     from ae.options import Options
-    from ae.points import Point, Slot
+    from ae.points import Point
+from ae.slots import Slot
 
 OVERHEAD = 1.0  # seconds a point takes beside its window, for estimates
 SERVER_START = 4.0  # likewise, for a server
@@ -43,7 +44,7 @@ def placed(
     """
     models = {one.series.variant: one.models for one in servers}
     pairs: list[outputs.Placed] = []
-    for slot in points.slots(figure, grid):
+    for slot in slots.slots(figure, grid):
         calibration, unit = known.get(slot.panel.name), known.get(slot.panel.slo_of or slot.panel.name)
         text = models.get(slot.series.variant, "")
         if calibration is None or unit is None:
@@ -63,7 +64,7 @@ def drawable(
 
 def tasks(figure: Figure, options: Options, pairs: Sequence[outputs.Placed]) -> list[Task]:
     """List each point once, with the reason to run it."""
-    store = PointStore(places.figure(points.home(figure), options.tier) / "points")
+    store = PointStore(places.figure(slots.home(figure), options.tier) / "points")
     found: dict[str, Task] = {}
     for slot, point in pairs:
         if point is None:

@@ -92,9 +92,9 @@ def _entry(figure: "Figure") -> Entry:
 
 def _state(figure: "Figure", tier: str) -> str:
     """Read the markers alone: whether points are still good is for `plan` to say."""
-    from ae import places, points
+    from ae import places, slots
 
-    done = sum(1 for _ in places.figure(points.home(figure), tier).glob("points/*/attempt-*/DONE"))
+    done = sum(1 for _ in places.figure(slots.home(figure), tier).glob("points/*/attempt-*/DONE"))
     if not done:
         return ""
     drawn = (places.figure(figure.id, tier) / f"{figure.name}.png").exists()

@@ -89,6 +89,19 @@ def servers(tree: Tree, variant: str = "") -> list[int]:
     return [int(file.name) for file in pids if "server" in (text := file.read_text()) and variant in text]
 
 
+def children(parent: int) -> list[int]:
+    """The processes that `parent` has started."""
+    lists = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(pid) for file in lists for pid in file.read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True)
 class Ran:
     """A finished campaign and what it printed."""
@@ -163,6 +176,11 @@ def test_the_manifest_records_what_was_applied(ran: Ran) -> None:
         assert manifest["applied"]["facts"]["device_pages"] == 512
         assert manifest["mismatches"] == []
         assert manifest["packages"]["aiohttp"]
+        unit = manifest["calibration"]
+        assert len(unit["bursts"]) == (3 if "median of three" in unit["capacity_from"] else 2)
+        assert min(unit["bursts"]) <= unit["capacity"] <= max(unit["bursts"])
+        assert "decode-only iterations of" in unit["iteration_from"]
+        assert unit["slo_iteration"] == unit["iteration"] > 0
 
 
 def test_all_series_get_the_same_schedule(ran: Ran) -> None:
@@ -259,6 +277,32 @@ def test_interrupt_cleans_up_and_the_same_command_goes_on(ran: Ran, tmp_path: Pa
     assert not {"DONE", "FAILED"} & {file.name for file in part.parent.iterdir()}
     assert (part.parent / "server.log").exists()
     assert sorted(tree.plan().values()) == ["it was cut off last time", *["not measured yet"] * (POINTS - 1)]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.3])
+def test_a_second_interrupt_during_the_clean_up_ends_at_once_and_leaves_no_process(
+    ran: Ran, tmp_path: Path, delay: float
+) -> None:
+    tree = copy_tree(tmp_path)
+    shutil.copytree(ran.tree.results / "smoke/demo/calibration", tree.results / "smoke/demo/calibration")
+    with tree.command("run", "all") as run:
+        wait_for("**/attempt-1/requests.jsonl.part", tree.results)
+        pids = [int(file.name) for file in tree.results.glob("smoke/demo/calibration/run/pids/*")]
+        families = [pid for parent in pids for pid in (parent, *children(parent))]
+        # A server that does not react to the first request keeps the clean-up busy.
+        for pid in servers(tree):
+            os.kill(pid, signal.SIGSTOP)
+        run.send_signal(signal.SIGINT)
+        time.sleep(delay)
+        run.send_signal(signal.SIGINT)
+        out, _ = run.communicate(timeout=60)
+    assert run.returncode == 130, out
+    assert len(families) >= 5  # two servers with their engines, and the load generator
+    deadline = time.monotonic() + 20
+    while left := [pid for pid in families if alive(pid)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+    assert "it was cut off last time" in tree.plan().values()
 
 
 def test_any_server_can_be_one_more_series(ran: Ran, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ae import manifest, points, tasks, validity
+from ae import manifest, points, slots, tasks, validity
 from ae.calibrate import Calibration
 from ae.catalog import load
 from ae.figure import Figure, Grid, GridName
@@ -23,7 +23,7 @@ def calibration(capacity: float) -> Calibration:
 
 @pytest.mark.parametrize("capacity", [50.0, 400.0])
 def test_a_point_has_the_same_number_of_requests_on_any_machine(figure: Figure, capacity: float) -> None:
-    slot = points.slots(figure, "quick")[0]
+    slot = slots.slots(figure, "quick")[0]
     assert slot.panel.engine["max_batch"] == 4
     point = points.resolve(slot, calibration(capacity))
     assert point.slot.seconds == pytest.approx(10 * 4 / capacity)
@@ -33,12 +33,12 @@ def test_a_point_has_the_same_number_of_requests_on_any_machine(figure: Figure, 
 
 
 def test_without_turns_the_seconds_count(figure: Figure) -> None:
-    slot = points.slots(figure, "quick")[0]._replace(turns=0.0)
+    slot = slots.slots(figure, "quick")[0]._replace(turns=0.0)
     assert points.resolve(slot, calibration(10.0)).slot.seconds == 9.0
 
 
 def test_warm_up_leaves_no_queue(figure: Figure) -> None:
-    slot = next(slot for slot in points.slots(figure, "quick") if slot.load == 2.0)
+    slot = next(slot for slot in slots.slots(figure, "quick") if slot.load == 2.0)
     point = points.resolve(slot, calibration(400.0))
     early = [r for r in point.schedule.requests if r.warmup]
     assert 0 < len(early) < 0.75 * 400 * points.WARMUP  # 0.5 of capacity on average, although the load is 2
@@ -46,7 +46,7 @@ def test_warm_up_leaves_no_queue(figure: Figure) -> None:
 
 @pytest.mark.parametrize("grid", ["quick", "full"])
 def test_a_p95_has_enough_requests_at_every_load(grid: GridName) -> None:
-    for slot in points.slots(load("fastserve/figure12"), grid):
+    for slot in slots.slots(load("fastserve/figure12"), grid):
         point = points.resolve(slot, calibration(60.0))
         asked = [r for r in point.schedule.requests if not r.warmup]
         assert len(asked) == 220 > validity.SAMPLES[point.slot.statistic]
@@ -57,7 +57,7 @@ def test_a_p95_has_enough_requests_at_every_load(grid: GridName) -> None:
 def test_an_installed_package_is_part_of_the_key(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, figure: Figure
 ) -> None:
-    slot = points.slots(figure, "quick")[0]
+    slot = slots.slots(figure, "quick")[0]
     old = points.resolve(slot, calibration(50.0))
     assert {"package torch", "package numpy", "package aiohttp"} <= {name for name, _ in old.settings}
     before = tmp_path / "resolved.json"
@@ -71,7 +71,7 @@ def test_an_installed_package_is_part_of_the_key(
 
 
 def test_an_estimate_counts_the_seconds_a_point_really_takes(figure: Figure) -> None:
-    slot = points.slots(figure, "quick")[0]
+    slot = slots.slots(figure, "quick")[0]
     point = points.resolve(slot, calibration(4.0))  # 40 requests at 4 per second
     rest = tasks.seconds([tasks.Task(slot, None, "new")]) - slot.seconds
     assert tasks.seconds([tasks.Task(slot, point, "new")]) == pytest.approx(rest + 10.0)
