@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal
 
@@ -10,6 +11,25 @@ from systems.core.errors import UsageError
 from systems.core.variant import Scalar
 
 Device = Literal["cpu", "cuda"]
+# The least and the most a number may be. The upper ends are far above any machine: what lies beyond is a slip of the
+# hand, which would otherwise end in an allocation that fails or in a server that hangs.
+_MANY = 1 << 24
+_BYTES = 1 << 46
+RANGES: dict[str, tuple[float, float]] = {
+    "max_batch": (1, 1 << 16),
+    "max_tokens": (1, _MANY),
+    "max_model_len": (1, _MANY),
+    "max_queue": (1, _MANY),
+    "page_tokens": (1, 1 << 12),
+    "device_pages": (0, 1 << 31),
+    "host_pages": (0, 1 << 31),
+    "kv_bytes": (1, _BYTES),
+    "host_bytes": (0, _BYTES),
+    "link_bytes_per_s": (0.0, 1e15),
+    "threads": (1, 1 << 10),
+    "seed": (0, (1 << 32) - 1),
+    "port": (0, (1 << 16) - 1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +39,8 @@ class EngineConfig:
     `device_pages` / `host_pages` 0 means: as many as fit in `kv_bytes` / `host_bytes`. `link_bytes_per_s` paces
     transfers between the pools (0: as fast as memory copies). `profile` is the path of a measured profile.
     `model` is a checkpoint directory; `dummy_weights` needs only its config.json.
+
+    Raises UsageError for a number outside its range in `RANGES`.
     """
 
     model: str
@@ -44,6 +66,16 @@ class EngineConfig:
     host: str = "127.0.0.1"
     port: int = 0
     event_log: str = ""
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            fits = type(value) is int or (isinstance(least, float) and type(value) is float and math.isfinite(value))
+            if not (fits and least <= value <= most):
+                kind = "number" if isinstance(least, float) else "whole number"
+                raise UsageError(
+                    f"{name} is {value!r}.", f"Give a {name} that is a {kind} from {least:g} to {most:.15g}."
+                )
 
     def to_json(self) -> str:
         """Canonical JSON (sorted keys)."""

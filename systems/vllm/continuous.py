@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from systems.core.errors import UsageError
 from systems.core.lane import Job
 from systems.core.memory.blocks import PagedBlocks
 from systems.core.policy import Estimator, Limits
@@ -20,9 +21,13 @@ class Continuous(SingleLane):
 
     @dataclass(frozen=True, slots=True)
     class Settings:
-        """`watermark` is the share of the pool that admission leaves free (vLLM: 1 %)."""
+        """`watermark` is the share of the pool that admission leaves free (vLLM: 1 %). Raises UsageError from 1 on."""
 
         watermark: float = 0.01
+
+        def __post_init__(self) -> None:
+            if self.watermark >= 1:
+                raise UsageError(f"The setting watermark is {self.watermark:g}.", "Give a share from 0 to below 1.")
 
     def __init__(self, limits: Limits, blocks: PagedBlocks, estimator: Estimator, settings: Settings) -> None:
         super().__init__(limits, blocks, estimator)

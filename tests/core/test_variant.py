@@ -23,6 +23,9 @@ from systems.core.variant import Scalar, check, find, systems
         ("fastserve", {"ratio": 2.5}, "Give a whole number that is not negative."),
         ("fastserve", {"ratio": 1}, "Give a whole number of at least 2."),
         ("vllm", {"watermark": "1%"}, "Give a number that is not negative."),
+        ("vllm", {"watermark": 1}, "Give a share from 0 to below 1."),
+        ("vllm/chunked", {"watermark": 250.0}, "Give a share from 0 to below 1."),
+        ("fastserve/artifact", {"host_guard": 1.5}, "Give a share from 0 to 1."),
         ("fastserve", {"alpha": 0.3}, "Settings: alpha_s, alpha_steps, keep, ratio, skip."),
     ],
 )
