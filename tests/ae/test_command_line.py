@@ -79,7 +79,7 @@ def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
         (["serve", "fastserve/x"], "fastserve has no variant 'x'.", "Variants: skip-join"),
         (["serve", "fastserve", "--set", "alpha=1"], "fastserve/skip-join has no setting alpha.", "Settings: alpha_s"),
         (["serve", "fastserve", "--set", "keep=foo"], "The setting keep is 'foo'.", "proactive or reactive"),
-        (["serve", "fastserve", "--set", "max_batch=0"], "max_batch is 0.", "at least 1"),
+        (["serve", "fastserve", "--set", "max_batch=0"], "max_batch is 0.", "from 1 to 65536"),
         (["serve", "fastserve", "--set", "dtype=float64"], "The setting dtype is 'float64'.", "float32 or bfloat16"),
         (["serve", "fastserve", "--model", "t-op"], "There is no model called 't-op'.", "Models: t-opt"),
         (["serve", "fastserve", "--model", "./none"], "is no checkpoint directory", "Hugging Face"),
