@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from ae import launch, places, slots
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from ae.figure import Figure, Series, Tier
+    from ae.figure import Color, Figure, Marker, Series, Tier
+
+# Grey and its cross last: published points without a series of ours are drawn so.
+_LOOKS: tuple[tuple[Color, Marker], ...] = (("purple", "P"), ("sky", "v"), ("green", "D"), ("grey", "X"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,13 @@ def remember(figure: Figure, tier: Tier, servers: Iterable[External]) -> tuple[E
 
 
 def extended(figure: Figure, servers: Iterable[External]) -> Figure:
-    """Return `figure` with the servers as further series."""
-    return replace(figure, series=(*figure.series, *(one.series for one in servers)))
+    """Return `figure` with the servers as further series, each in a look that no series of its own has."""
+    used = {series.marker for series in figure.series}
+    looks = cycle([look for look in _LOOKS if look[1] not in used] or _LOOKS)
+    added = [
+        replace(one.series, color=color, marker=marker) for one, (color, marker) in zip(servers, looks, strict=False)
+    ]
+    return replace(figure, series=(*figure.series, *added))
 
 
 def served_models(url: str) -> str:

@@ -41,4 +41,6 @@ def external(text: str) -> Series:
     name, _, url = text.partition("=")
     if not name or not url.startswith(("http://", "https://")):
         raise UsageError(f"{text!r} names no server.", "Write --series NAME=http://host:port")
-    return Series(name=name, label=name, variant=url.rstrip("/").removesuffix("/v1"), color="grey", marker="X")
+    # A panel's batch limit and memory are not told to it: its picture must not claim them.
+    label = f"{name} (own settings)"
+    return Series(name=name, label=label, variant=url.rstrip("/").removesuffix("/v1"))
