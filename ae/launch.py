@@ -92,6 +92,10 @@ class Server:
             else:
                 return
 
+    def ask_to_end(self) -> None:
+        """Ask it to end, without waiting; `stop` still has to follow."""
+        processes.ask_to_end(self.process)
+
     def stop(self) -> None:
         """End the server and every process of its group."""
         processes.stop(self.process, self.pids)

@@ -6,6 +6,8 @@ takes none. No server loads while another is measured.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import TYPE_CHECKING, Self
 
 from ae import launch
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from ae.report import Reporter
     from systems.core.config import EngineConfig
 
-KEEP = 4  # servers alive at once: about 0.6 GB each with torch
+MOST = 6  # servers alive at once: two panels of three series, so a quick run loads all it needs in one go
+SERVER_BYTES = 0.6e9  # of one server with torch
 
 
 class Pool:
@@ -30,6 +33,7 @@ class Pool:
         self._servers: dict[str, launch.Server] = {}
         self._next: dict[str, EngineConfig] = {}
         self._started = 0
+        self._keep = room(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
     def __enter__(self) -> Self:
         return self
@@ -40,9 +44,8 @@ class Pool:
     def prepare(self, upcoming: Sequence[EngineConfig | None]) -> None:
         """Take note of the engines needed from now on, in order; servers that are not among the next go."""
         wanted = {engine.to_json(): engine for engine in upcoming if engine}
-        self._next = dict(list(wanted.items())[:KEEP])
-        for key in set(self._servers) - set(self._next):
-            self._servers.pop(key).stop()
+        self._next = dict(list(wanted.items())[: self._keep])
+        _stop([self._servers.pop(key) for key in set(self._servers) - set(self._next)])
 
     def server(self, engine: EngineConfig, meanwhile: Callable[[], None]) -> launch.Server:
         """The server of `engine`. If it must be loaded, so are the next ones, and `meanwhile` is called.
@@ -67,8 +70,8 @@ class Pool:
 
     def stop(self) -> None:
         """Stop all servers."""
-        while self._servers:
-            self._servers.popitem()[1].stop()
+        servers, self._servers = list(self._servers.values()), {}
+        _stop(servers)
 
     def _begin(self, key: str, engine: EngineConfig) -> None:
         self._started += 1
@@ -82,3 +85,17 @@ class Pool:
             del self._servers[key]
             if needed:
                 raise
+
+
+def room(memory: int) -> int:
+    """How many servers may live at once on a machine with `memory` bytes: they may take half of it."""
+    return min(MOST, max(2, int(memory / 2 / SERVER_BYTES)))
+
+
+def _stop(servers: Sequence[launch.Server]) -> None:
+    """Ask all of them to end before the first is waited for; each is stopped, whatever happens to another."""
+    for server in servers:
+        server.ask_to_end()
+    with contextlib.ExitStack() as each:
+        for server in servers:
+            each.callback(server.stop)

@@ -76,10 +76,8 @@ def sessions() -> set[int]:
 
 def stop(process: subprocess.Popen[bytes], pids: Path, *, grace: float = _GRACE) -> None:
     """Ask (SIGTERM and the end of stdin), wait `grace` seconds, then kill the whole group and reap it."""
-    if process.stdin:
-        process.stdin.close()
+    ask_to_end(process)
     if process.poll() is None:
-        _signal_group(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace)
     # The leader may be gone and its children not: the group is killed either way.
@@ -89,6 +87,14 @@ def stop(process: subprocess.Popen[bytes], pids: Path, *, grace: float = _GRACE)
         process.stdout.close()
     _ours.discard(process)
     (pids / str(process.pid)).unlink(missing_ok=True)
+
+
+def ask_to_end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM and the end of stdin, without waiting; asking twice is asking once."""
+    if process.stdin and not process.stdin.closed:
+        process.stdin.close()
+        if process.poll() is None:
+            _signal_group(process.pid, signal.SIGTERM)
 
 
 def left_over(pids: Path) -> list[Started]:

@@ -21,6 +21,8 @@ from ae.load.facts import Settings
 from ae.load.launch import Generator, null_server
 from ae.load.schedule import Load, build
 from ae.load.workload import fixed
+from ae.pool import Pool, room
+from ae.report import Silent
 from systems.core.config import EngineConfig
 from systems.core.errors import MeasurementInvalid, PrerequisiteError, ServerFailed, UsageError
 
@@ -105,6 +107,26 @@ def test_a_server_that_cannot_start_says_why_in_its_own_words(tmp_path: Path) ->
         launch.start(config, tmp_path, "broken", lambda _text: None)
     assert str(tmp_path / "broken.log") in error.value.fix
     assert processes.left_over(tmp_path / "pids") == []
+
+
+def test_a_pool_keeps_the_servers_that_come_next_and_stops_the_others(tmp_path: Path) -> None:
+    configs = [EngineConfig(model="synthetic", variant="fastserve/fcfs", max_batch=size) for size in (3, 4, 5)]
+    with Pool(tmp_path, Silent()) as pool:
+        pool.prepare(configs[:2])
+        first, second = (pool.server(config, lambda: None) for config in configs[:2])
+        assert (first.config.max_batch, second.config.max_batch) == (3, 4)
+        assert len(processes.left_over(tmp_path / "pids")) == 2
+        pool.prepare(configs[1:])
+        assert (first.alive, second.alive) == (False, True)
+        assert pool.server(configs[1], lambda: None) is second
+        third = pool.server(configs[2], lambda: None)
+    assert (second.alive, third.alive) == (False, False)
+    assert processes.left_over(tmp_path / "pids") == []
+
+
+@pytest.mark.parametrize(("gigabytes", "servers"), [(1, 2), (4, 3), (6, 5), (8, 6), (500, 6)])
+def test_servers_take_at_most_half_of_the_memory(gigabytes: int, servers: int) -> None:
+    assert room(gigabytes * 10**9) == servers
 
 
 def test_a_server_reads_back_what_it_applies_and_stops(tmp_path: Path) -> None:
