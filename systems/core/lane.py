@@ -7,7 +7,7 @@ a step looks only at the members whose next token starts a new page.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from systems.core.memory.blocks import PagedBlocks
@@ -129,9 +129,9 @@ class Lane:
 
     # -- memory --------------------------------------------------------------------------------------
 
-    def due(self) -> int:
-        """How many members' next token starts a new page."""
-        return len(self._slots[self.tick % len(self._slots)])
+    def due(self) -> Mapping[int, Job]:
+        """Members whose next token starts a new page; all others have room for it."""
+        return self._slots[self.tick % len(self._slots)]
 
     def grow(self) -> bool:
         """Get the pages that members need for their next token; false if memory is short (call again later)."""

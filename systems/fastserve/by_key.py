@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from systems.core.lane import Job
 from systems.core.memory.blocks import PagedBlocks
 from systems.core.policy import Estimator, Limits
+from systems.fastserve.order import Sorted
 from systems.fastserve.preemptive import KeepName, Preemptive
 
 
@@ -24,7 +25,8 @@ class Fcfs(Preemptive):
         keep: KeepName = "reactive"
 
     def __init__(self, limits: Limits, blocks: PagedBlocks, estimator: Estimator, settings: Settings) -> None:
-        super().__init__(limits, blocks, estimator, settings.keep)
+        self.places = Sorted()
+        super().__init__(limits, blocks, estimator, settings.keep, self.places)
 
     def key(self, job: Job) -> int:
         """The job's place; smaller runs first."""
@@ -41,7 +43,7 @@ class Fcfs(Preemptive):
     def arrived(self, job: Job, now: int) -> None:
         """Take its place."""
         super().arrived(job, now)
-        self.place(job, (self.key(job), job.request))
+        self.places.place(job.request, self.key(job))
 
 
 class FixedPriority(Fcfs):
@@ -71,7 +73,6 @@ class SrptOracle(Fcfs):
         In between they only gain on those that wait, so the batch stays what it is.
         """
         if self.changed and len(self.jobs) > len(self.batch):
-            for job in self.batch.values():
-                if job.request in self.lane.members:
-                    self.lane.sync(job)
-                self.place(job, (self.key(job), job.request))
+            for job in self.lane.members.values():
+                self.lane.sync(job)
+            self.places.replace({request: (self.key(job), request) for request, job in self.batch.items()})

@@ -14,8 +14,8 @@ from systems.core.lane import Job
 from systems.core.memory.blocks import PagedBlocks, Where
 from systems.core.plan import Transfer
 from systems.core.policy import Limits
+from systems.fastserve.order import Order
 
-Key = tuple[int, int]
 Moves = tuple[Transfer, ...]
 
 
@@ -26,12 +26,11 @@ class Scheduling(Protocol):
     blocks: PagedBlocks
     jobs: dict[int, Job]
     batch: dict[int, Job]
-    order: list[tuple[Key, int]]
-    keys: dict[int, Key]
+    order: Order
     changed: bool
 
     def next_scheduled(self, job: Job, now: int) -> int:
-        """Estimated time until `job` runs again, in ns (only the order matters)."""
+        """Estimated time until `job` runs again, in ns (only the order matters; among equals, their places)."""
 
     def lacking(self, job: Job) -> int:
         """Device pages that `job` needs for its next iteration."""
@@ -97,11 +96,10 @@ class Keeping:
 
     def residents(self, after: Job) -> Iterator[Job]:
         """Jobs on the device, last in order first, down to (not including) `after`."""
-        for _, request in reversed(self.policy.order):
-            if request == after.request:
-                return
-            if self.blocks.where(request) is Where.DEVICE:
-                yield self.policy.jobs[request]
+        keys, first = self.policy.order.keys, after.request
+        behind = [request for request in self.blocks.on_device if keys[request] > keys[first]]
+        behind.sort(key=keys.__getitem__, reverse=True)
+        return (self.policy.jobs[request] for request in behind)
 
     def start(self, transfer: Transfer | None) -> Moves:
         """Take note that `transfer` starts."""
@@ -112,8 +110,8 @@ class Keeping:
         return (transfer,)
 
     def swap_out(self, job: Job) -> Moves:
-        """Start swapping `job` out; drop it when the host pool is full."""
-        if self.blocks.host_free < self.blocks.held(job.request):
+        """Start swapping `job` out; drop it when the host pool is full or when nothing of it is computed yet."""
+        if not job.computed or self.blocks.host_free < self.blocks.held(job.request):
             self.policy.drop(job, self.now)
             return ()
         self.policy.put_aside(job, self.now)
@@ -136,10 +134,11 @@ class Recompute(Keeping):
         """Drop jobs behind `job`, last first, if that yields what it lacks. All that a walk has chosen is before it."""
         if self._victims is None:
             self._victims = list(self.residents(after=job))[::-1]
-        keys, mine = self.policy.keys, (self.policy.keys[job.request], job.request)
+        keys = self.policy.order.keys
+        mine = keys[job.request]
         short = self.policy.lacking(job) - self.blocks.device_free
         take = len(self._victims)
-        while short > 0 and take and (keys[self._victims[take - 1].request], self._victims[take - 1].request) > mine:
+        while short > 0 and take and keys[self._victims[take - 1].request] > mine:
             take -= 1
             short -= self.blocks.held(self._victims[take].request)
         if short > 0:
@@ -182,18 +181,20 @@ class Reactive(Keeping):
         if self.moving:
             return (), True
         if self._short and not (self._waited and chosen):
-            moves = tuple(move for job in self._short for move in self._for(job, chosen))
+            victims = list(self.residents(after=self._short[0]))[::-1]
+            moves = tuple(move for job in self._short for move in self._for(job, chosen, victims))
             if moves:
                 self._waited = True
                 return moves, True
         self._waited = False
         return (), False
 
-    def _for(self, job: Job, chosen: dict[int, Job]) -> Iterator[Transfer]:
+    def _for(self, job: Job, chosen: dict[int, Job], victims: list[Job]) -> Iterator[Transfer]:
+        """Swap out the last of `victims` (in order) until `job` has room or no victim is behind it."""
         lacking = self.policy.lacking(job) - self.blocks.device_free - self.blocks.leaving
-        for victim in self.residents(after=job):
-            if lacking <= 0:
-                break
+        keys = self.policy.order.keys
+        while lacking > 0 and victims and keys[victims[-1].request] > keys[job.request]:
+            victim = victims.pop()
             lacking -= self.blocks.held(victim.request)
             chosen.pop(victim.request, None)
             yield from self.swap_out(victim)

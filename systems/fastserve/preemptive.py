@@ -7,8 +7,7 @@ order; what happens to the KV of a preempted job is the business of its `Keeping
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 from systems.core.lane import Job
@@ -16,11 +15,14 @@ from systems.core.memory.blocks import PagedBlocks, Where
 from systems.core.plan import Iteration, Transfer
 from systems.core.policy import Estimator, Limits
 from systems.core.single_lane import SingleLane
-from systems.fastserve.keeping import Keeping, Key, Reactive, Recompute, Scheduling
+from systems.fastserve.keeping import Keeping, Reactive, Recompute, Scheduling
+from systems.fastserve.order import Order, Outside
 from systems.fastserve.proactive import Proactive
 
 KeepName = Literal["proactive", "reactive", "recompute"]
 Choice = tuple[Iteration | None, tuple[Transfer, ...]]
+
+ENDLESS = 1 << 62  # more pages than there are
 
 KEEPINGS: dict[KeepName, Callable[[Scheduling], Keeping]] = {
     "proactive": Proactive,
@@ -30,15 +32,14 @@ KEEPINGS: dict[KeepName, Callable[[Scheduling], Keeping]] = {
 
 
 class Preemptive(SingleLane):
-    """Keeps all live jobs sorted by `Key` (smaller runs first) and runs the first ready ones."""
+    """Keeps all live jobs in `order` and runs the first ready ones."""
 
-    def __init__(self, limits: Limits, blocks: PagedBlocks, estimator: Estimator, keep: KeepName) -> None:
+    def __init__(self, limits: Limits, blocks: PagedBlocks, estimator: Estimator, keep: KeepName, order: Order) -> None:
         super().__init__(limits, blocks, estimator)
-        self.order: list[tuple[Key, int]] = []
-        self.keys: dict[int, Key] = {}
+        self.order = order
+        self.outside = Outside()
         self.batch: dict[int, Job] = {}  # the jobs of the last iteration, prompts included
         self.changed = True
-        self._floor = 0  # free pages that are spoken for by a job of this walk that lacks memory
         self.keeping = KEEPINGS[keep](self)
 
     # -- for the policy to answer ------------------------------------------------------------------------
@@ -53,7 +54,7 @@ class Preemptive(SingleLane):
         """`job` leaves the batch without being over."""
 
     def may_start(self, job: Job) -> bool:
-        """Whether a job that has never run may run now."""
+        """Whether a job that has put out no token may run now; any other may."""
         return True
 
     def skips(self) -> bool:
@@ -65,41 +66,22 @@ class Preemptive(SingleLane):
         return True
 
     def next_scheduled(self, job: Job, now: int) -> int:
-        """Estimated time until `job` runs again (only the order matters); here its place."""
-        return self.place_of(job)
-
-    # -- the order -------------------------------------------------------------------------------------
-
-    def place(self, job: Job, key: Key) -> None:
-        """Put `job` at `key` in the order, wherever it was before."""
-        request, order = job.request, self.order
-        old = self.keys.get(request)
-        if old is not None:
-            del order[bisect_left(order, (old, request))]
-        self.keys[request] = key
-        insort(order, (key, request))
-        self.changed = True
-
-    def unplace(self, job: Job) -> None:
-        """Take `job` out of the order."""
-        self.changed = True
-        key = self.keys.pop(job.request, None)
-        if key is not None:
-            del self.order[bisect_left(self.order, (key, job.request))]
-
-    def place_of(self, job: Job) -> int:
-        """How many jobs are before `job` in the order."""
-        return bisect_left(self.order, (self.keys[job.request], job.request))
+        """Estimated time until `job` runs again (only the order matters; among equals, their places); here no time."""
+        return 0
 
     # -- events ----------------------------------------------------------------------------------------
 
     def ended(self, job: Job) -> None:
         """Forget the job's place."""
-        self.unplace(job)
+        self.changed = True
+        self.order.remove(job.request)
+        self.outside.discard(job.request)
         self.batch.pop(job.request, None)
 
     def arrived(self, job: Job, now: int) -> None:
-        """Add the job to the arrival history; a policy then places it."""
+        """Add the job to the arrival history; a policy then gives it its place in the order."""
+        self.changed = True
+        self.outside.add(job.request, self.blocks.pages_for(job.known))
         self.keeping.arrived(job, now)
 
     def moved(self, transfer: Transfer, now: int) -> None:
@@ -125,7 +107,7 @@ class Preemptive(SingleLane):
         moves, hold = self.keeping.after_walk(chosen, now)  # a job dropped here makes room that the next walk may use
         while not chosen and not moves and not self.keeping.moving and self.jobs:
             # nothing is ready and nothing is on its way: make the first job ready, whatever it costs
-            moves = self.keeping.force(self.jobs[self.order[0][1]])
+            moves = self.keeping.force(self.jobs[next(iter(self.order))])
             chosen = self._walk(now) if not moves else {}
         self.changed |= hold or not chosen
         return (None if hold or not chosen else self._launch(chosen, now)), moves
@@ -133,63 +115,79 @@ class Preemptive(SingleLane):
     def _walk(self, now: int) -> dict[int, Job]:
         """Jobs to run, in order; their memory is granted. At most `max_batch`, prompts within the token budget."""
         self.keeping.before_walk(now)
-        jobs, members, max_tokens = self.jobs, self.lane.members, self.limits.max_tokens
-        places, budget = self.limits.max_batch, max_tokens
+        jobs, members, blocks, keeping = self.jobs, self.lane.members, self.blocks, self.keeping
+        places, max_tokens = self.limits.max_batch, self.limits.max_tokens
+        budget = max_tokens
         # with memory to spare, members get their pages in one go; else one by one, the first in order first
-        grown = 4 * self.lane.due() <= self.blocks.device_free and self.lane.grow()
+        due = self.lane.due()
+        short: Mapping[int, Job] = {} if 4 * len(due) <= blocks.device_free and self.lane.grow() else due
         chosen: dict[int, Job] = {}
-        for request in self._candidates():
-            if not places:
-                break
+        floor = 0  # free pages that are spoken for by a job of this walk that lacks memory
+        full = not blocks.device_free
+        among = narrowed = (ENDLESS, True)  # pages that a new job may need; whether jobs on the host count
+        order = iter(self.order)
+        while places and (request := next(order, None)) is not None:
             job = jobs[request]
-            if request in members:
-                granted = grown or self._granted(job)
-            else:
-                where = self.blocks.where(request)
-                if where is Where.LEAVING or where is Where.COMING:
-                    continue
-                if job.todo > 1 and job.todo > budget < max_tokens:  # the first prompt is never too long
-                    if self.skips():
-                        continue
-                    break
-                if not job.prefilled and not self.may_start(job) and (chosen or self.keeping.moving):
-                    continue
-                granted = where is not Where.HOST and self._granted(job)
-                budget -= job.todo if granted and job.todo > 1 else 0
-            if granted:
+            if request in members and request not in short:
                 chosen[request] = job
                 places -= 1
-                continue
-            places -= self.keeping.wanted(job)
-            if not self.overtakes():
-                break
-            self._floor = self._floor or self.blocks.device_free - self.keeping.spare()
+            elif (where := blocks.where(request)) is Where.LEAVING or where is Where.COMING:
+                pass
+            elif 1 < job.todo > budget < max_tokens:  # the first prompt is never too long
+                if not self.skips():
+                    break
+            elif request not in members and (chosen or keeping.moving) and not self.may_start(job):
+                pass
+            elif where is not Where.HOST and self._granted(job, where):
+                chosen[request] = job
+                places -= 1
+                budget -= job.todo if job.todo > 1 else 0
+                full = blocks.device_free <= floor
+            else:
+                kept = keeping.wanted(job)
+                places -= kept
+                if not self.overtakes():
+                    break
+                floor = floor or blocks.device_free - keeping.spare()
+                full = blocks.device_free <= floor
+                if not kept and (chosen or not keeping.waits):
+                    new = where is Where.NOWHERE and self.skips()
+                    among = (min(among[0], blocks.pages_for(job.known) if new else ENDLESS), False)
+            if full:
+                among = (0, among[1] and keeping.waits)
+            if among != narrowed:
+                order, narrowed = self._behind(request, among), among
         return chosen
 
-    def _candidates(self) -> Iterator[int]:
-        """Requests in order; once no page is left to start with, only those that hold some."""
-        self._floor = 0
-        for place, request in self.order:
-            yield request
-            if self.blocks.device_free <= self._floor:
-                here, keys = (place, request), self.keys
-                held = (*self.blocks.on_device, *self.blocks.on_host) if self.keeping.waits else self.blocks.on_device
-                behind = [(keys[r], r) for r in held if (keys[r], r) > here]
-                behind.sort()
-                yield from (r for _, r in behind)
-                return
+    def _behind(self, last: int, among: tuple[int, bool]) -> Iterator[int]:
+        """Requests behind `last` that may still be granted memory or a place, in order.
 
-    def _granted(self, job: Job) -> bool:
-        """Get the pages that `job` needs for its next iteration."""
-        if job.request in self.lane.members:
-            if self.lane.grow_one(job):
-                return True
-            return self.keeping.make_room(job) and self.lane.grow_one(job)
-        missing = self.blocks.missing(job.request, job.known)
-        new = self.blocks.where(job.request) is Where.NOWHERE
-        if missing > (self.keeping.spare() if new else self.blocks.device_free) and not self.keeping.make_room(job):
+        Memory only shrinks along a walk: what a new job could not get, no later one will that needs as much. So
+        these are the ones that hold some and the new ones that need fewer pages than `among` says. Those on the host
+        count until a job was short and its place was not kept: only the first such job matters.
+        """
+        limit, host = among
+        keys, blocks = self.order.keys, self.blocks
+        candidates = (*blocks.on_device, *(blocks.on_host if host else ()), *self.outside.below(limit))
+        place = keys[last]
+        behind = [request for request in candidates if keys[request] > place]
+        behind.sort(key=keys.__getitem__)
+        return iter(behind)
+
+    def _granted(self, job: Job, where: Where) -> bool:
+        """Get the pages that `job`, which is not on the host, needs for its next iteration."""
+        request, blocks = job.request, self.blocks
+        if request in self.lane.members:
+            return self.lane.grow_one(job) or (self.keeping.make_room(job) and self.lane.grow_one(job))
+        new = where is Where.NOWHERE
+        spare = self.keeping.spare() if new else blocks.device_free
+        if blocks.missing(request, job.known) > spare and not self.keeping.make_room(job):
             return False
-        return self.blocks.extend(job.request, job.known) is not None
+        if blocks.extend(request, job.known) is None:
+            return False
+        if new:
+            self.outside.discard(request)
+        return True
 
     def _launch(self, chosen: dict[int, Job], now: int) -> Iteration:
         batch, members = self.batch, self.lane.members
@@ -226,5 +224,6 @@ class Preemptive(SingleLane):
         """Give up the KV of a live job; it will be recomputed (prompt and output so far)."""
         self.put_aside(job, now)
         self.blocks.release(job.request)
+        self.outside.add(job.request, self.blocks.pages_for(job.known))
         job.computed = 0
         self.changed = True

@@ -89,10 +89,10 @@ class Proactive(Keeping):
 
     def _out_of_batch(self, chosen: dict[int, Job], short: Job, lacking: int) -> Iterator[Transfer]:
         """The batch itself makes room for a job before it in order, or that job would wait as long as it runs."""
-        keys = self.policy.keys
-        mine = (keys[short.request], short.request)
+        keys = self.policy.order.keys
+        mine = keys[short.request]
         for victim in reversed(list(chosen.values())):
-            if lacking <= 0 or (keys[victim.request], victim.request) < mine:
+            if lacking <= 0 or keys[victim.request] < mine:
                 return
             lacking -= self.blocks.held(victim.request)
             del chosen[victim.request]
@@ -122,7 +122,7 @@ class Proactive(Keeping):
         policy = self.policy
         there = self.blocks.on_host if where is Where.HOST else self.blocks.on_device
         found = [
-            (policy.next_scheduled(policy.jobs[request], now), policy.keys[request], request)
+            (policy.next_scheduled(policy.jobs[request], now), policy.order.keys[request], request)
             for request in there
             if request not in chosen
         ]

@@ -8,30 +8,24 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
-from heapq import heappop, heappush
-from itertools import pairwise
 
 from systems.core.errors import UsageError
 from systems.core.lane import Job
 from systems.core.memory.blocks import PagedBlocks
 from systems.core.plan import Iteration
 from systems.core.policy import Estimator, Limits
+from systems.fastserve.order import Queues
 from systems.fastserve.preemptive import KeepName, Preemptive
-
-FIRST = -(1 << 62)  # before every place in a queue
 
 
 @dataclass(slots=True)
 class Standing:
-    """A job's level (0 is Q1), the time it has used of its quantum, and the service clock when that was so."""
+    """A job's level (0 is Q1) and, while it is not in the batch, the ns it has left of its quantum there."""
 
-    level: int
-    used: int = 0
-    mark: int = 0
-    turn: int = 0
+    level: int = 0
+    left: int = 0
 
 
 class SkipJoin(Preemptive):
@@ -56,7 +50,8 @@ class SkipJoin(Preemptive):
                 raise UsageError(f"The setting ratio is {self.ratio}.", "Give a whole number of at least 2.")
 
     def __init__(self, limits: Limits, blocks: PagedBlocks, estimator: Estimator, settings: Settings) -> None:
-        super().__init__(limits, blocks, estimator, settings.keep)
+        self.queues = Queues()
+        super().__init__(limits, blocks, estimator, settings.keep, self.queues)
         self.settings = settings
         self.base = max(1, estimator.shortest())
         self.alpha = round(settings.alpha_s * 1e9)
@@ -65,11 +60,10 @@ class SkipJoin(Preemptive):
         self.keeping.window = self.alpha
         self.standing: dict[int, Standing] = {}
         self.served = 0  # ns of service: every job of a batch is charged the whole iteration
-        self._due: list[tuple[int, int, int]] = []  # (service clock at which the quantum ends, request, turn)
+        self.due: dict[int, int] = {}  # of the jobs in the batch: the service clock at which the quantum ends
         self._waiting: deque[tuple[int, int]] = deque()  # (since, request), oldest first
         self._above: dict[int, int] = {}  # level -> ns until all jobs above have sunk to it; until the order changes
         self._decode_level = self.first_level(estimator.decode(1, 0))
-        self._places = 0
 
     # -- levels ----------------------------------------------------------------------------------------
 
@@ -88,11 +82,16 @@ class SkipJoin(Preemptive):
         """Where a job goes that has used up `level`: its next iteration is a decode."""
         return max(level + 1, self._decode_level)
 
-    def enqueue(self, job: Job, level: int) -> None:
-        """Put `job` at the tail of `level`."""
-        self._places += 1
+    def enqueue(self, request: int, level: int, *, first: bool = False) -> None:
+        """Put a job at the tail of `level`, or at its head, with a fresh quantum."""
+        standing = self.standing[request]
+        standing.level = level
+        standing.left = self.quantum(level)
+        if request in self.due:
+            self.due[request] = self.served + standing.left
+        self.queues.enqueue(request, level, first=first)
         self._above.clear()
-        self.place(job, (level, self._places))
+        self.changed = True
 
     # -- events ----------------------------------------------------------------------------------------
 
@@ -100,8 +99,8 @@ class SkipJoin(Preemptive):
         """Skip-join."""
         super().arrived(job, now)
         level = self.first_level(self.estimator.prefill(job.prompt)) if self.settings.skip else 0
-        self.standing[job.request] = Standing(level)
-        self.enqueue(job, level)
+        self.standing[job.request] = Standing()
+        self.enqueue(job.request, level)
         self._waiting.append((job.since, job.request))
 
     def ended(self, job: Job) -> None:
@@ -109,35 +108,27 @@ class SkipJoin(Preemptive):
         super().ended(job)
         self._above.clear()
         del self.standing[job.request]
+        self.due.pop(job.request, None)
 
     def taken(self, job: Job) -> None:
         """The quantum runs from now on."""
-        standing = self.standing[job.request]
-        standing.mark = self.served
-        self.set_due(job, standing)
+        self.due[job.request] = self.served + self.standing[job.request].left
 
     def preempted(self, job: Job) -> None:
         """The quantum stands still; the wait begins."""
-        standing = self.standing[job.request]
-        standing.used += self.served - standing.mark
-        standing.turn += 1
+        self.standing[job.request].left = self.due.pop(job.request) - self.served
         self._waiting.append((job.since, job.request))
 
     def ran(self, iteration: Iteration, elapsed: int, now: int) -> None:
         """Charge the batch; demote the jobs whose quantum is used up."""
         super().ran(iteration, elapsed, now)
-        self.served += elapsed
-        while self._due and self._due[0][0] <= self.served:
-            _, request, turn = heappop(self._due)
-            standing = self.standing.get(request)
-            if standing and standing.turn == turn and request in self.batch:
-                self.demote(self.batch[request], standing)
+        served = self.served = self.served + elapsed
+        for _, request in sorted((due, request) for request, due in self.due.items() if due <= served):
+            self.demote(request)
 
-    def demote(self, job: Job, standing: Standing) -> None:
-        """Sink one job, which starts a fresh quantum at the tail of its new queue."""
-        self.restart(standing, self.sink(standing.level))
-        self.enqueue(job, standing.level)
-        self.set_due(job, standing)
+    def demote(self, request: int) -> None:
+        """Sink a job of the batch, which starts a fresh quantum at the tail of its new queue."""
+        self.enqueue(request, self.sink(self.standing[request].level))
 
     def before(self, now: int) -> None:
         """Promote every job that has waited `alpha` to Q1."""
@@ -145,22 +136,9 @@ class SkipJoin(Preemptive):
         while waiting and waiting[0][0] + self.alpha <= now:
             since, request = waiting.popleft()
             job = self.jobs.get(request)
-            if job is not None and job.since == since and request not in self.batch:
-                standing = self.standing[request]
-                if standing.level:
-                    self.restart(standing, 0)
-                    self.enqueue(job, 0)
-
-    def restart(self, standing: Standing, level: int) -> None:
-        """A fresh quantum on `level`."""
-        standing.level = level
-        standing.used = 0
-        standing.mark = self.served
-        standing.turn += 1
-
-    def set_due(self, job: Job, standing: Standing) -> None:
-        """Note the service clock at which the job's quantum ends."""
-        heappush(self._due, (standing.mark + self.quantum(standing.level) - standing.used, job.request, standing.turn))
+            waits = job is not None and job.since == since and request not in self.batch
+            if waits and self.standing[request].level:
+                self.enqueue(request, 0)
 
     # -- ENST, section 4.2 -----------------------------------------------------------------------------
 
@@ -168,9 +146,7 @@ class SkipJoin(Preemptive):
         """ENST = min(time to promotion, time until every job above has sunk to this one's level, over B)."""
         level = self.standing[job.request].level
         if level not in self._above:
-            ends = [bisect_left(self.order, ((other + 1, FIRST), 0)) for other in range(level)]
-            counts = [end - begin for begin, end in pairwise([0, *ends])]
-            through = self._through(level)
+            through, counts = self._through(level), self.queues.counts(level)
             self._above[level] = sum(n * (through - self._through(other)) for other, n in enumerate(counts))
         promote = max(0, job.since + self.alpha - now)
         return min(promote, self._above[level] // self.limits.max_batch)
@@ -185,6 +161,6 @@ class SkipJoin(Preemptive):
         standing = self.standing.get(request)
         if standing is None:
             return ""
-        used = standing.used + (self.served - standing.mark if request in self.batch else 0)
         quantum = self.quantum(standing.level)
+        used = quantum - (self.due[request] - self.served if request in self.due else standing.left)
         return f"Q{standing.level + 1}, used {used / 1e6:.2f} of {quantum / 1e6:.2f} ms, {super().describe(request)}"
