@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from systems.core.errors import UsageError
 from systems.core.lane import Job
 from systems.core.memory.blocks import PagedBlocks
 from systems.core.plan import Iteration
@@ -28,7 +29,10 @@ class Artifact(SkipJoin):
 
     @dataclass(frozen=True, slots=True)
     class Settings:
-        """`base_steps` > 0 gives the base quantum in shortest iterations, for models whose iteration is not 20 ms."""
+        """`base_steps` > 0 gives the base quantum in shortest iterations, for models whose iteration is not 20 ms.
+
+        `host_guard` is the share of the host pool that must be free for a new prompt. Raises UsageError above 1.
+        """
 
         base_s: float = 0.010
         base_steps: float = 0.0
@@ -36,6 +40,10 @@ class Artifact(SkipJoin):
         starvation_steps: float = 0.0
         check_every: int = 1000
         host_guard: float = 0.1
+
+        def __post_init__(self) -> None:
+            if self.host_guard > 1:
+                raise UsageError(f"The setting host_guard is {self.host_guard:g}.", "Give a share from 0 to 1.")
 
     def __init__(self, limits: Limits, blocks: PagedBlocks, estimator: Estimator, settings: Settings) -> None:
         super().__init__(
