@@ -97,6 +97,15 @@ def test_a_full_host_pool_costs_the_last_job_its_work_but_no_error() -> None:
     assert hand.blocks.where(0) is Where.NOWHERE
 
 
+def test_a_job_that_was_granted_memory_and_never_ran_has_nothing_to_move() -> None:
+    hand = Hand("fastserve/skip-join", memory=Memory(4, 4, 4))
+    hand.arrive(8)
+    hand.blocks.extend(0, 8)
+    policy = cast("Preemptive", hand.policy)
+    assert policy.keeping.swap_out(policy.jobs[0]) == ()
+    assert (hand.blocks.device_free, hand.blocks.host_free) == (4, 4)
+
+
 # -- proactive -----------------------------------------------------------------------------------------------
 
 
