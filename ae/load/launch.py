@@ -89,7 +89,7 @@ class Generator:
         finally:
             if log is not None:
                 log.write_text(processes.since(self._log, offset))
-        return _outcome(line)
+        return _outcome(line, alive)
 
     def stop(self) -> None:
         """End the process, if there is one."""
@@ -116,7 +116,7 @@ def _exchange(
         process.stdin.flush()
     while not answer.endswith(b"\n"):
         if not alive():
-            raise ServerFailed("The server died while it was measured.", "Its log says why.")
+            raise _died()
         if time.monotonic() > deadline:
             raise MeasurementInvalid(
                 "The load generator did not end in time: requests never came back.", "See the server's log."
@@ -130,8 +130,17 @@ def _exchange(
     return answer.decode()
 
 
-def _outcome(line: str) -> Outcome:
-    error = json.loads(line).get("error")
+def _died() -> ServerFailed:
+    return ServerFailed("The server died while it was measured.", "Its log says why.")
+
+
+def _outcome(line: str, alive: Callable[[], bool]) -> Outcome:
+    row = json.loads(line)
+    error = row.get("error")
+    if error or row["failed"]:
+        time.sleep(_LOOK)  # a client hears of a server's death before the kernel tells its parent
+        if not alive():
+            raise _died()
     if error is None:
         return facts.from_line(line.strip())
     kind = _ERRORS.get(error["exit_code"], MeasurementInvalid)
