@@ -28,7 +28,9 @@ from systems.core.profile import Profile, ProfileCost, ProfileEstimator
 from systems.core.request import Request, Sampling
 from systems.core.synthetic import SyntheticCompute
 from systems.core.variant import find
-from systems.core.virtual import Link, VirtualTime
+from systems.core.virtual.computed import Computed
+from systems.core.virtual.fleet import serve
+from systems.core.virtual.links import Link
 from systems.fastserve.variants import VARIANTS as FASTSERVE
 from systems.vllm.variants import VARIANTS as VLLM
 
@@ -113,11 +115,11 @@ def measure(variant: str, memory: Memory, waiting: int, iterations: int, profile
     timed = Timed(inner, iterations, profiler=profiler)
     instance = Instance(lambda: (timed, blocks), SyntheticCompute(), max_model_len=4096, oracle=find(variant).oracle)
     step = estimator.decode(BATCH, BATCH * (PROMPT + OUTPUT // 2))
-    clock = VirtualTime(instance, ProfileCost(profile), {"pcie": Link(20e9)})
+    engine = Computed(instance, ProfileCost(profile))
     gc.collect()
     gc.disable()  # the engine process freezes its heap too; a collection here would be of this benchmark's own lists
     try:
-        clock.run(schedule(BATCH + waiting, step * OUTPUT // BATCH))
+        serve(engine, schedule(BATCH + waiting, step * OUTPUT // BATCH), {"pcie": Link(20e9)})
     except EnoughError:
         pass
     finally:

@@ -1,7 +1,8 @@
-"""The executor seam: what really runs (or makes up) a forward pass, with no idea of time."""
+"""The executor seam: what runs (or makes up) a forward pass, with no idea of time; and how long one takes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,3 +40,10 @@ class Compute(Protocol):
 
     def copied(self, transfer: int) -> bool:
         """Whether that transfer's bytes have arrived; once true, it is forgotten."""
+
+
+class CostModel(Protocol):
+    """How long an iteration takes, where the clock is modeled."""
+
+    def iteration_ns(self, chunks: Sequence[tuple[int, int]], decode_batch: int, decode_context: int) -> int:
+        """Ns for `chunks` (tokens, context before them) and `decode_batch` decodes over `decode_context` tokens in all."""

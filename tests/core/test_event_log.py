@@ -30,7 +30,9 @@ from systems.core.profile import Profile, ProfileCost, ProfileEstimator
 from systems.core.replay import Replayed, replay
 from systems.core.request import Arrival, Slo
 from systems.core.synthetic import SyntheticCompute
-from systems.core.virtual import Link, VirtualTime
+from systems.core.virtual.computed import Computed
+from systems.core.virtual.fleet import serve
+from systems.core.virtual.links import Link
 from systems.fastserve.variants import VARIANTS as FASTSERVE
 from systems.vllm.variants import VARIANTS as VLLM
 from tests.core.toy import MS, requests_of
@@ -46,8 +48,8 @@ def record(variant: str, path: Path) -> None:
     profile = Profile.synthetic()
     instance = instance_of(config, SyntheticCompute(), MEMORY, ProfileEstimator(profile))
     instance.start_log(EventLog(path, log_header(config, MEMORY, profile.to_dict())))
-    clock = VirtualTime(instance, ProfileCost(profile), {"pcie": Link(1000 * 1e9 / (MS // 3))})
-    clock.run(requests_of(JOBS), cancels=[(7 * MS, 3), (15 * MS, 8)])
+    links = {"pcie": Link(1000 * 1e9 / (MS // 3))}
+    serve(Computed(instance, ProfileCost(profile)), requests_of(JOBS), links, [(7 * MS, 3), (15 * MS, 8)])
     instance.start_log(None)
 
 

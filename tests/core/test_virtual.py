@@ -14,7 +14,9 @@ from systems.core.instance import Instance
 from systems.core.memory.blocks import PagedBlocks
 from systems.core.plan import IDLE, Iteration, Place, Plan, Pool, Span, SpanKind, Transfer, TransferKind
 from systems.core.policy import Policy
-from systems.core.virtual import Link, VirtualTime
+from systems.core.virtual.computed import Computed
+from systems.core.virtual.fleet import serve as serve_one
+from systems.core.virtual.links import Link
 from systems.fastserve.variants import VARIANTS as FASTSERVE
 from systems.vllm.variants import VARIANTS as VLLM
 from tests.core.toy import AMPLE, MS, Clockwork, Taped, config_of, requests_of, serve
@@ -65,7 +67,7 @@ def asked(
 ) -> list[tuple[list[tuple[int, int]], int, int]]:
     instance = instance_of(config_of(variant, max_tokens=max_tokens), Taped(), AMPLE, Clockwork())
     cost = Asked()
-    VirtualTime(instance, cost).run(requests_of(jobs), cancels)
+    serve_one(Computed(instance, cost), requests_of(jobs), cancels=cancels)
     return cost.asked
 
 
@@ -122,7 +124,7 @@ def scripted(answers: dict[type[Event], Plan], links: dict[str, Link]) -> list[t
     policy = Scripted(answers)
     make: Callable[[], tuple[Policy, PagedBlocks]] = lambda: (policy, PagedBlocks(9, 9))  # noqa: E731 - for the type
     instance = Instance(make, Taped(), max_model_len=100)
-    VirtualTime(instance, Clockwork(), links).run(requests_of([(0, 3, 1)]))
+    serve_one(Computed(instance, Clockwork()), requests_of([(0, 3, 1)]), links)
     return [(at // MS, type(event).__name__) for at, event in policy.events]
 
 
@@ -172,7 +174,7 @@ def test_moved_comes_before_the_next_plan_can_use_the_pages() -> None:
         {Arrived: Plan(move=(transfer(0, 2),)), Moved: Plan(launch=(Iteration(0, spans=(SPAN,)),)), Ran: DONE}
     )
     instance = Instance(lambda: (policy, PagedBlocks(9, 9)), tape := Taped(), max_model_len=100)
-    VirtualTime(instance, Clockwork(), A_PAGE_A_MS).run(requests_of([(0, 3, 1)]))
+    serve_one(Computed(instance, Clockwork()), requests_of([(0, 3, 1)]), A_PAGE_A_MS)
     assert [t.id for t in tape.carried] == [0]
     assert instance.counters.swapped_out_bytes == 2000
 
@@ -182,7 +184,7 @@ def test_moved_comes_before_the_next_plan_can_use_the_pages() -> None:
 
 def test_a_request_that_cannot_be_served_fails_alone() -> None:
     instance = instance_of(config_of("fastserve/fcfs"), Taped(), TIGHT, Clockwork())
-    long, fine = VirtualTime(instance, Clockwork()).run(requests_of([(0, 50, 7), (0, 50, 6)]))
+    long, fine = serve_one(Computed(instance, Clockwork()), requests_of([(0, 50, 7), (0, 50, 6)]))
     assert (long.status, long.output, long.first_byte) == ("failed", 0, None)
     assert "57" in long.error
     assert (fine.status, fine.output) == ("ok", 6)

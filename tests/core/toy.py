@@ -22,7 +22,9 @@ from systems.core.record import Record
 from systems.core.request import Arrival, Request, Sampling
 from systems.core.synthetic import SyntheticCompute
 from systems.core.variant import Scalar, find
-from systems.core.virtual import Link, VirtualTime
+from systems.core.virtual import fleet
+from systems.core.virtual.computed import Computed
+from systems.core.virtual.links import Link
 
 MS = 1_000_000
 AMPLE = Memory(device_pages=4096, host_pages=4096, page_tokens=4, page_bytes=4096)
@@ -215,7 +217,7 @@ def serve(
     if log:
         instance.start_log(log)
     tape.blocks = instance.blocks
-    records = VirtualTime(instance, clockwork, links).run(requests_of(jobs), cancels)
+    records = fleet.serve(Computed(instance, clockwork), requests_of(jobs), links, cancels)
     if log:
         instance.start_log(None)
     for record in records:

@@ -9,7 +9,7 @@ import pytest
 from systems.core.assemble import Memory
 from systems.core.memory.blocks import Where
 from systems.core.plan import SpanKind
-from systems.core.virtual import Link
+from systems.core.virtual.links import Link
 from systems.fastserve.preemptive import Preemptive
 from systems.fastserve.proactive import Proactive
 from tests.core.toy import MS, Clockwork, Hand, serve

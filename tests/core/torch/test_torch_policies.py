@@ -15,7 +15,9 @@ from systems.core.plan import Iteration, Transfer
 from systems.core.profile import Profile, ProfileCost, ProfileEstimator
 from systems.core.request import Request, Sampling
 from systems.core.torch.compute import TorchCompute
-from systems.core.virtual import Link, VirtualTime
+from systems.core.virtual.computed import Computed
+from systems.core.virtual.fleet import serve
+from systems.core.virtual.links import Link
 from systems.core.wall import WallLoop
 from systems.core.wire import Abort, Emitted, FromEngine, Stop, Submit, ToEngine
 from systems.fastserve.variants import VARIANTS as FASTSERVE
@@ -94,8 +96,8 @@ def test_parity_under_every_policy(engine: tuple[TorchCompute, list[Reference]],
     memory = Memory(PAGES, 40, 16, 1 << 16)
     instance = instance_of(config, listening, memory, ProfileEstimator(Profile.synthetic()))
     requests, leave = clients(seed=len(variant))
-    time = VirtualTime(instance, ProfileCost(Profile.synthetic()), {"pcie": Link(1e8)})
-    records = time.run(requests, [(at, request) for request, at in leave.items()])
+    engine_of = Computed(instance, ProfileCost(Profile.synthetic()))
+    records = serve(engine_of, requests, {"pcie": Link(1e8)}, [(at, request) for request, at in leave.items()])
     done = [r for r in records if r.status == "ok"]
     assert len(done) >= CLIENTS - len(leave)
     assert all(r.output == OUTPUT for r in done)

@@ -1,0 +1,1 @@
+"""Modeled time: one event queue, any number of engines."""
