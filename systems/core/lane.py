@@ -113,8 +113,11 @@ class Lane:
             job.tick = self.tick
 
     def advance(self, steps: int) -> None:
-        """The members have put out `steps` more tokens each."""
-        self.tick += steps
+        """The members have put out `steps` more tokens each; after a leap, get the pages of the steps in between."""
+        for _ in range(steps - 1):
+            self.tick += 1
+            assert self.grow(), "a leap was longer than memory allows"
+        self.tick += 1
 
     def _remove(self, job: Job) -> None:
         self.sync(job)
@@ -132,6 +135,18 @@ class Lane:
     def due(self) -> Mapping[int, Job]:
         """Members whose next token starts a new page; all others have room for it."""
         return self._slots[self.tick % len(self._slots)]
+
+    def steps_within(self, pages: int) -> int:
+        """How many steps can be taken in a row with so many more pages; those of the first are granted already."""
+        slots, size = self._slots, len(self._slots)
+        rounds, left = divmod(pages, len(self.members))  # a round of page-size steps takes one page a member
+        steps = 1 + rounds * size
+        for ahead in range(1, size + 1):
+            left -= len(slots[(self.tick + ahead) % size])
+            if left < 0:
+                break
+            steps += 1
+        return steps
 
     def grow(self) -> bool:
         """Get the pages that members need for their next token; false if memory is short (call again later)."""

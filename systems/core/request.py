@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -33,10 +34,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as the shell holds it: token ids, limits, arrival in ns of the engine's clock."""
+    """One request as the shell holds it: token ids (of a simulated one only how many), limits, arrival in ns."""
 
     id: int
-    prompt: tuple[int, ...]
+    prompt: Sequence[int]
     sampling: Sampling
     arrival: int = 0
     model: str = ""

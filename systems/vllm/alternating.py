@@ -26,4 +26,4 @@ class Alternating(Continuous):
         if prompts:
             return self.lane.launch_apart(prompts), ()
         self.grow_decodes()
-        return self.lane.launch(), ()
+        return self.decode(), ()

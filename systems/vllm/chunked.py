@@ -18,7 +18,8 @@ class Chunked(Continuous):
         self.grow_decodes()
         budget = max(1, self.limits.max_tokens - len(self.lane.members))
         chunks: list[tuple[Job, int]] = []
-        for job in list(self.running_jobs.values()):
+        behind = list(self.running_jobs.values()) if len(self.running_jobs) > len(self.lane.members) else ()
+        for job in behind:
             if job.request in self.running_jobs and job.request not in self.lane.members and budget > 0:
                 budget -= self._chunk(job, budget, chunks)
         while self.waiting and budget > 0:
@@ -26,7 +27,7 @@ class Chunked(Continuous):
             if not self.admit(min(job.known, budget)):
                 break
             budget -= self._chunk(job, budget, chunks)
-        return self.lane.launch(chunks), ()
+        return (self.lane.launch(chunks) if chunks else self.decode()), ()
 
     def _chunk(self, job: Job, budget: int, chunks: list[tuple[Job, int]]) -> int:
         """Add the next piece of `job`, preempting behind it for memory; the tokens it takes."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from systems.core.errors import UsageError
 from systems.core.lane import Job
 from systems.core.memory.blocks import PagedBlocks
+from systems.core.plan import Iteration, Leap
 from systems.core.policy import Estimator, Limits
 from systems.core.single_lane import SingleLane
 
@@ -71,17 +72,27 @@ class Continuous(SingleLane):
 
     def grow_decodes(self) -> None:
         """Make every running decode a lane member with room for its next token, preempting from the end if need be."""
-        for job in list(self.running_jobs.values()):
-            if job.todo == 1 and job.request not in self.lane.members:
-                while job.request in self.running_jobs and not self._fits(job):
-                    self.preempt_last()
-                if job.request in self.running_jobs:
-                    self.lane.join(job)
+        members = self.lane.members
+        if len(members) < len(self.running_jobs):
+            for job in list(self.running_jobs.values()):
+                if job.todo == 1 and job.request not in members:
+                    while job.request in self.running_jobs and not self._fits(job):
+                        self.preempt_last()
+                    if job.request in self.running_jobs:
+                        self.lane.join(job)
         if self.lane.grow():
             return
         for job in list(self.lane.members.values()):
             while job.request in self.lane.members and not self.lane.grow_one(job):
                 self.preempt_last()
+
+    def decode(self) -> Iteration:
+        """One iteration of the members, and the same again for as long as memory lasts: nothing else could be done.
+
+        Whoever waits goes on waiting: places and memory only become scarcer until a request ends or arrives.
+        """
+        members = self.lane.members
+        return self.lane.launch(leap=Leap(self.lane.steps_within(self.blocks.device_free)) if members else Leap())
 
     def _fits(self, job: Job) -> bool:
         return self.blocks.extend(job.request, job.known) is not None
