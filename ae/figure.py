@@ -36,12 +36,49 @@ EXECUTORS: dict[Tier, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Lengths and arrivals. `scale` divides both lengths (floor 1); `name` is a sampler or a file's format."""
+    """Lengths and arrivals. `scale` divides both lengths (floor 1); `name` is a sampler or a file's format.
 
-    name: Literal["sharegpt", "alpaca"]
+    `lengths` (prompt, output), where given, is what every request of the workload "fixed" has.
+    """
+
+    name: str
     scale: float = 8.0
     arrivals: Literal["poisson", "gamma", "constant"] = "poisson"
     cv: float = 1.0
+    lengths: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """One x of a simulated panel: requests/s and how many of them, as the paper has it (0: a constant time).
+
+    `workload` replaces the panel's. `quick`: part of the quick grid too.
+    """
+
+    x: float
+    rate: float
+    requests: int
+    quick: bool = False
+    workload: Workload | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A panel at the paper's scale, for tier sim: names of systems/core/cost's models and GPUs, limits, the paper's x.
+
+    `engine` has limits and memory (max_batch, max_tokens, max_model_len, page_tokens, device_pages, host_pages; pages
+    that are not given are what fits). `overhead_ms` is an engine overhead per iteration, `overhead_source` where it
+    comes from (*fitted* on what, or measured by whom).
+    """
+
+    model: str
+    gpu: str
+    workload: Workload
+    at: tuple[At, ...]
+    tp: int = 1
+    pp: int = 1
+    engine: dict[str, Scalar] = field(default_factory=dict)
+    trials: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +86,8 @@ class Series:
     """One line of a figure: a variant with its settings. `label` is the legend's text.
 
     `engine` overrides fields of EngineConfig on top of the panel's. `name` is also the name of the series in
-    the published data sets. `color` and `marker` stay the same in every figure of a system.
+    the published data sets. `color` and `marker` stay the same in every figure of a system. `costs` names the
+    engine (systems/core/cost/engines.yaml) whose iteration times a simulation gives it.
     """
 
     name: str
@@ -59,6 +97,7 @@ class Series:
     engine: dict[str, Scalar] = field(default_factory=dict)
     color: Color = "grey"
     marker: Marker = "o"
+    costs: str = "swifttransformer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +120,7 @@ class Panel:
 
     `turns`, unless 0, replaces the grid's (see Grid). `slo_of` names the panel in whose iterations the SLO counts,
     where the paper's SLO is the same number of seconds on both. `paper` names data sets of `paper.yaml` by source ({"paper": "fig14_bs64_paper", "re-run": ...}).
-    `engine` overrides fields of EngineConfig (max_batch, device_pages, ...).
+    `engine` overrides fields of EngineConfig (max_batch, device_pages, ...). `scene` is the panel at tier sim.
     """
 
     name: str
@@ -93,6 +132,7 @@ class Panel:
     paper: dict[str, str] = field(default_factory=dict)
     turns: float = 0.0
     slo_of: str = ""
+    scene: Scene | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ae.load.arrivals import Arrivals, times
-from ae.load.workload import drawn
+from ae.load.workload import drawn, fixed
 from systems.core.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ae.figure import Workload
-    from ae.load.workload import Source
+    from ae.load.workload import Lengths, Source
 
 
 class Purpose(IntEnum):
@@ -127,8 +127,26 @@ class Load:
 
 def draw(workload: Workload, load: Load, *, independent: bool = False) -> Schedule:
     """Draw the schedule of a figure's workload. Raises UsageError."""
-    source = drawn(workload.name, scale=workload.scale, independent=independent)
-    return build(source, Arrivals(workload.arrivals, workload.cv), load)
+    return build(source_of(workload, independent=independent), Arrivals(workload.arrivals, workload.cv), load)
+
+
+def plain(workload: Workload, load: Load) -> tuple[np.ndarray, Lengths]:
+    """Draw the arrival times (s) and lengths of a figure's workload without its prompts. Raises UsageError."""
+    at = times(
+        Arrivals(workload.arrivals, workload.cv),
+        load.rate,
+        _rng(load, Purpose.ARRIVALS),
+        n=load.requests,
+        seconds=load.seconds,
+    )
+    return at, source_of(workload)(len(at), load.max_model_len, _rng(load, Purpose.LENGTHS))
+
+
+def source_of(workload: Workload, *, independent: bool = False) -> Source:
+    """Draw lengths as a figure's workload says. Raises UsageError for a name that is none."""
+    if workload.lengths:
+        return fixed(*workload.lengths)
+    return drawn(workload.name, scale=workload.scale, independent=independent)
 
 
 def build(source: Source, process: Arrivals, load: Load) -> Schedule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from systems.core.errors import UsageError
-from systems.core.virtual import CostModel
+from systems.core.compute import CostModel
 
 
 class CostEstimator:

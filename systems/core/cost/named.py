@@ -12,7 +12,7 @@ from systems.core.cost.estimator import CostEstimator
 from systems.core.cost.fitted import Overhead, fit, has_fit
 from systems.core.cost.gpu import Gpu, gpu
 from systems.core.cost.shape import ModelShape, shape
-from systems.core.virtual import CostModel
+from systems.core.compute import CostModel
 
 
 @dataclass(frozen=True, slots=True)

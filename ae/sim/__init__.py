@@ -1,0 +1,1 @@
+"""Tier sim: points of a figure at the paper's scale, simulated on all cores."""
