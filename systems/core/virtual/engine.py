@@ -10,6 +10,9 @@ from systems.core.record import Record, Tokens
 from systems.core.request import Request
 
 
+MOST_RUNS = 16  # of one request that a record keeps
+
+
 class Run(NamedTuple):
     """Tokens that came out `first`, ..., `last` ns, evenly as far as anybody asks."""
 
@@ -49,11 +52,25 @@ class Client:
             prompt=len(request.prompt),
             want=self.want,
             output=sum(run.number for run in self.runs),
-            tokens=tuple(_tokens(run) for run in self.runs),
+            tokens=tuple(_tokens(run) for run in merged(self.runs)),
             error=self.why if failed else "",
             finish="" if failed else self.why,
             slo=request.slo.name,
         )
+
+
+def merged(runs: list[Run], most: int = MOST_RUNS) -> list[Run]:
+    """At most `most` runs of the same tokens: all but the longest gaps between runs become part of an even run."""
+    if len(runs) <= most:
+        return runs
+    gaps = sorted(range(1, len(runs)), key=lambda i: runs[i - 1].last - runs[i].first)[: most - 1]
+    out: list[Run] = []
+    begin = 0
+    for end in (*sorted(gaps), len(runs)):
+        part = runs[begin:end]
+        out.append(Run(part[0].first, part[-1].last, sum(run.number for run in part)))
+        begin = end
+    return out
 
 
 def _tokens(run: Run) -> Tokens:
