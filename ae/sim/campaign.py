@@ -91,9 +91,7 @@ def _row(figure: Figure, slot: Slot, attempt: Attempt) -> Row:
     )
 
 
-def _run(
-    todo: Sequence[Point], figure: Figure, reporter: Reporter, deadline: float | None
-) -> tuple[list[str], int]:
+def _run(todo: Sequence[Point], figure: Figure, reporter: Reporter, deadline: float | None) -> tuple[list[str], int]:
     """Simulate on all cores; lines about points that failed, and how many succeeded."""
     workers = min(len(todo), os.cpu_count() or 1)
     failed: list[str] = []

@@ -21,7 +21,6 @@ from systems.core.cost.named import Hardware
 from systems.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
 
     from ae.codehash import ModuleHash
     from ae.figure import Figure, GridName, Scene
@@ -131,17 +130,17 @@ def _job(slot: Slot) -> Job:
     assert scene is not None
     base = EngineConfig(model=SYNTHETIC, variant=series.variant, settings=dict(series.settings), **_pages(scene))
     engine = points.overridden(base, {**scene.engine, **series.engine}, slot.readable)
-    hardware = Hardware(
-        scene.model, scene.gpu, scene.tp, scene.pp, engine=series.costs, page_tokens=engine.page_tokens
-    )
+    hardware = Hardware(scene.model, scene.gpu, scene.tp, scene.pp, engine=series.costs, page_tokens=engine.page_tokens)
     at = slot.at
     return Job(hardware, engine, at.workload or scene.workload, at.rate, at.requests, points.FIRST_SEED + slot.trial)
 
 
 def _pages(scene: Scene) -> dict[str, Any]:
-    return {"device_pages": 0, "host_pages": 0} | {"page_tokens": 16} | {
-        name: value for name, value in scene.engine.items() if name in _LIMITS
-    }
+    return (
+        {"device_pages": 0, "host_pages": 0}
+        | {"page_tokens": 16}
+        | {name: value for name, value in scene.engine.items() if name in _LIMITS}
+    )
 
 
 @lru_cache(maxsize=1)
@@ -152,5 +151,3 @@ def tables_hash() -> str:
         for file in sorted((places.REPOSITORY / folder).glob("*.yaml")):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
-
-

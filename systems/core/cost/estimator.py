@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from systems.core.errors import UsageError
 from systems.core.compute import CostModel
+from systems.core.errors import UsageError
 
 
 class CostEstimator:

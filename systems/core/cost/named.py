@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from systems.core.compute import CostModel
 from systems.core.cost.analytic import AnalyticCost
 from systems.core.cost.capacity import Capacity, Split, capacity
 from systems.core.cost.constants import Engine, constants, engine
@@ -12,7 +13,6 @@ from systems.core.cost.estimator import CostEstimator
 from systems.core.cost.fitted import Overhead, fit, has_fit
 from systems.core.cost.gpu import Gpu, gpu
 from systems.core.cost.shape import ModelShape, shape
-from systems.core.compute import CostModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from systems.core.plan import Iteration, Message, Plan, Transfer
 from systems.core.record import Record, Tokens
 from systems.core.request import Request
 
-
 MOST_RUNS = 16  # of one request that a record keeps
 
 
