@@ -75,7 +75,7 @@ def run(figure: Figure, options: Options, reporter: Reporter, *, deadline: float
             runner = Runner(drawn, options, reporter, deadline, pairs, pool, generator)
             if todo:
                 runner.run(todo)
-        shown = outputs.show(drawn, options.tier, pairs)
+        shown = outputs.show(drawn, options.tier, outputs.rows_of(drawn, options.tier, pairs))
     left = len(todo) - runner.ran - len(runner.failed)
     invalid = sum(not row.valid for row in shown.rows)
     return Result(figure, runner.ran, len(every) - len(todo), left, invalid, tuple(runner.failed), shown)

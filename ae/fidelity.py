@@ -25,7 +25,7 @@ from systems.core.cost.tables import read
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from systems.core.virtual import CostModel
+    from systems.core.compute import CostModel
 
 Role = Literal["unseen", "calibration", "context"]
 FILE = Path(__file__).with_name("published.yaml")

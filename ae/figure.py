@@ -120,7 +120,8 @@ class Panel:
 
     `turns`, unless 0, replaces the grid's (see Grid). `slo_of` names the panel in whose iterations the SLO counts,
     where the paper's SLO is the same number of seconds on both. `paper` names data sets of `paper.yaml` by source ({"paper": "fig14_bs64_paper", "re-run": ...}).
-    `engine` overrides fields of EngineConfig (max_batch, device_pages, ...). `scene` is the panel at tier sim.
+    `engine` overrides fields of EngineConfig (max_batch, device_pages, ...). `scene` is the panel at tier sim;
+    `tiers`, unless None, are the others on which it exists.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Panel:
     turns: float = 0.0
     slo_of: str = ""
     scene: Scene | None = None
+    tiers: tuple[Tier, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,10 +39,10 @@ class Shown:
     redrawn: bool
 
 
-def show(figure: Figure, tier: Tier, placed: Sequence[Placed]) -> Shown:
+def show(figure: Figure, tier: Tier, found: Sequence[Row]) -> Shown:
     """Write table, picture and claim files of the points that are there, unless nothing about them has changed."""
     folder = places.figure(figure.id, tier)
-    rows = tuple(rows_of(figure, tier, placed))
+    rows = tuple(found)
     picture = folder / f"{figure.name}.png"
     drawn, stamp = folder / _DRAWN, _stamp(figure, rows)
     if picture.exists() and drawn.exists() and drawn.read_text() == stamp:

@@ -8,7 +8,7 @@ the SLO, the ratios), shapes do not. This is the only module that imports matplo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,7 @@ def draw(figure: Figure, rows: Sequence[Row], published: Published, tier: Tier, 
 
     Panels without rows show only the paper's side. Without any measured row, only the paper is drawn.
     """
-    grid = [_row(figure, panel, rows, published) for panel in figure.panels]
+    grid = [_row(figure, panel, rows, published, tier) for panel in figure.panels if _has(panel, tier, rows)]
     columns = [i for i in (0, 1) if any(frames[i].layers for frames in grid)] or [0]
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(6.1 * len(columns), 0.9 + 2.75 * len(grid)), layout="constrained")
@@ -122,7 +122,8 @@ def _title(figure: Figure, rows: Sequence[Row], tier: Tier) -> str:
         return f"{head}\npublished points only; nothing measured here"
     few, many = min(layer.requests[0] for layer in ours), max(layer.requests[1] for layer in ours)
     n = max(layer.trials for layer in ours)
-    words = [f"Left: measured here, tier {tier} ({EXECUTORS[tier]}), {n} trial{'s' if n > 1 else ''}"]
+    how = "simulated" if tier == "sim" else "measured here"
+    words = [f"Left: {how}, tier {tier} ({EXECUTORS[tier]}), {n} trial{'s' if n > 1 else ''}"]
     left_out = max(layer.left_out for layer in ours)
     words[0] += f" ({unfinished(left_out)} drawn but not judged)" if left_out else ""
     words += [f"{few} to {many} requests a point"] if many else []
@@ -135,9 +136,16 @@ def _title(figure: Figure, rows: Sequence[Row], tier: Tier) -> str:
     return f"{head}\n{', '.join(words)}\n{right}"
 
 
-def _row(figure: Figure, panel: Panel, rows: Sequence[Row], published: Published) -> tuple[_Frame, _Frame]:
+def _has(panel: Panel, tier: Tier, rows: Sequence[Row]) -> bool:
+    """Whether the panel is part of the tier's figure; where nothing was run, all are."""
+    return not rows or (panel.scene is not None if tier == "sim" else panel.tiers is None or tier in panel.tiers)
+
+
+def _row(figure: Figure, panel: Panel, rows: Sequence[Row], published: Published, tier: Tier) -> tuple[_Frame, _Frame]:
     ours, theirs = layers.measured(figure, panel, rows), tuple(layers.published(figure, panel, published))
     falling = figure.metric == "slo_attainment"
+    if tier == "sim":
+        return _paper_scale(figure, panel, ours, theirs)
     x_label = figure.x_label + (f", 1 = {ours.capacity:.3g} requests/s" if ours else "")
     multiple = f"SLO: {panel.slo.normalized:g}x decode iteration"
     left = _Frame(
@@ -160,6 +168,32 @@ def _row(figure: Figure, panel: Panel, rows: Sequence[Row], published: Published
         title=f"{panel.title}: {' and '.join(t.source for t in theirs)}" if theirs else f"{panel.title}: not published",
         ground="#F4F4F4",
         falling=falling,
+    )
+    return left, right
+
+
+def _paper_scale(figure: Figure, panel: Panel, ours: Layer | None, theirs: tuple[Layer, ...]) -> tuple[_Frame, _Frame]:
+    """A simulation is at the paper's own scale: both sides have the same axes and units."""
+    falling = figure.metric == "slo_attainment"
+    assert panel.scene is not None
+    where = f"{panel.scene.model}, {panel.scene.tp * panel.scene.pp}x {panel.scene.gpu}"
+    right = _Frame(
+        layers=theirs,
+        unit=figure.paper_y_unit,
+        x_label=figure.paper_x_label,
+        y_label=figure.paper_y_label,
+        slo_label=_slo(theirs[0] if theirs else None, figure.paper_y_unit, "target" if falling else "SLO"),
+        title=f"{panel.title}: {' and '.join(t.source for t in theirs)}" if theirs else f"{panel.title}: not published",
+        ground="#F4F4F4",
+        falling=falling,
+    )
+    left = replace(
+        right,
+        layers=(ours,) if ours else (),
+        slo_label=_slo(ours, figure.paper_y_unit, "target" if falling else "SLO"),
+        title=f"{panel.title}: simulated, {where}" if ours else f"{panel.title}: nothing simulated yet",
+        ground="white",
+        empty=f"To simulate it: ae run {figure.id} --tier sim",
     )
     return left, right
 

@@ -106,8 +106,9 @@ class Runner:
     def _draw_partial(self) -> None:
         if not self.ran:
             return
+        tier = self._options.tier
         try:
-            outputs.show(self._figure, self._options.tier, self._placed)
+            outputs.show(self._figure, tier, outputs.rows_of(self._figure, tier, self._placed))
         except AeError as error:
             self._reporter.say(f"  the partial figure could not be drawn: {error}")
 

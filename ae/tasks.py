@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from ae import outputs, places, points, slots
+from ae import identity, outputs, places, points, slots
 from ae.store import PointStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ae.calibrate import Calibration
+    from ae.codehash import ModuleHash
     from ae.external import External
     from ae.figure import Figure, GridName
+    from ae.identity import Setting
     from ae.options import Options
     from ae.points import Point
-from ae.slots import Slot
+    from ae.slots import Slot
 
 OVERHEAD = 1.0  # seconds a point takes beside its window, for estimates
 SERVER_START = 4.0  # likewise, for a server
@@ -76,12 +78,48 @@ def tasks(figure: Figure, options: Options, pairs: Sequence[outputs.Placed]) -> 
 
 def why(point: Point, store: PointStore, *, again: bool = False) -> str:
     """Say why `point` has to run; "" when it is done (`again`: an invalid measurement is not)."""
+    words = reason(point, store)
+    if words or not again:
+        return words
+    attempt = store.find(point.key).attempt
+    assert attempt is not None
+    valid = outputs.verdict_of(attempt, point.slot.statistic).valid
+    return "" if valid else "its measurement was invalid"
+
+
+class Named(Protocol):
+    """What the store knows a point by: its place in the figure, measured or simulated."""
+
+    @property
+    def readable(self) -> str:
+        """For folder names."""
+
+
+class Keyed(Protocol):
+    """A point as the store sees it."""
+
+    @property
+    def slot(self) -> Named:
+        """Its place."""
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that decides its result."""
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """What is in the key, by name."""
+
+    @property
+    def code(self) -> tuple[ModuleHash, ...]:
+        """The modules in the key."""
+
+
+def reason(point: Keyed, store: PointStore) -> str:
+    """Say why `point` has to run; "" when it is done."""
     found = store.find(point.key)
     if found.state == "done":
-        assert found.attempt is not None
-        if not again or outputs.verdict_of(found.attempt, point.slot.statistic).valid:
-            return ""
-        return "its measurement was invalid"
+        return ""
     if found.state == "failed":
         return "it failed last time"
     if found.state == "interrupted":
@@ -89,7 +127,7 @@ def why(point: Point, store: PointStore, *, again: bool = False) -> str:
     before = store.last_resolved(point.slot.readable, but=point.key)
     if before is None:
         return "not measured yet"
-    return _some(points.changes(before, point)) or "its key changed"
+    return _some(identity.differences(before, point.code, point.settings)) or "its key changed"
 
 
 def _uncalibrated(slot: Slot, store: PointStore) -> str:

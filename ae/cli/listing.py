@@ -9,7 +9,7 @@ from ae.cli import out
 
 if TYPE_CHECKING:
     from ae.figure import Figure
-    from ae.tasks import Task
+    from ae.tiers import Planned
 
 Figures = Annotated[list[str], typer.Argument(metavar="FIGURE...", help="figure14, system/figure14, system or all.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
@@ -53,34 +53,33 @@ def plan(
     json: Json = False,
 ) -> None:
     """Show the points, why each would run, and how long that takes. Runs nothing."""
-    from ae import campaign, catalog
+    from ae import catalog, tiers
     from ae.options import options
-    from ae.tasks import megabytes, seconds
 
     chosen = options(tier, full=full, series=series or ())
-    plans = [(figure, campaign.plan(figure, chosen)) for figure in catalog.select(figures)]
+    plans = [(figure, tiers.plan(figure, chosen)) for figure in catalog.select(figures)]
     if json:
-        out.emit_json("points", [_point(figure, task) for figure, tasks in plans for task in tasks])
+        out.emit_json("points", [_point(figure, one) for figure, found in plans for one in found.points])
         return
-    for figure, tasks in plans:
-        todo = [task for task in tasks if task.why]
-        cost = f"about {out.duration(seconds(tasks))} and {megabytes(tasks):.0f} MB"
-        out.emit(f"{figure.id}: {len(tasks)} points, {len(tasks) - len(todo)} done, {len(todo)} to run, {cost}")
+    for figure, found in plans:
+        every, todo = found.points, [one for one in found.points if one.why]
+        cost = f"about {out.duration(found.seconds)} and {found.megabytes:.0f} MB"
+        out.emit(f"{figure.id}: {len(every)} points, {len(every) - len(todo)} done, {len(todo)} to run, {cost}")
         if todo:
-            out.table(("  point", "why"), [("  " + task.slot.readable, task.why) for task in todo])
+            out.table(("  point", "why"), [("  " + one.readable, one.why) for one in todo])
 
 
-def _point(figure: "Figure", task: "Task") -> dict[str, object]:
+def _point(figure: "Figure", one: "Planned") -> dict[str, object]:
     return {
         "figure": figure.id,
-        "point": task.slot.readable,
-        "panel": task.slot.panel.name,
-        "series": task.slot.series.name,
-        "load": task.slot.load,
-        "trial": task.slot.trial,
-        "key": task.point.key if task.point else None,
-        "run": bool(task.why),
-        "why": task.why,
+        "point": one.readable,
+        "panel": one.panel,
+        "series": one.series,
+        "load": one.x,
+        "trial": one.trial,
+        "key": one.key,
+        "run": bool(one.why),
+        "why": one.why,
     }
 
 

@@ -32,7 +32,7 @@ def run(
 
     Exit code 5 when a drawn measurement is invalid or the budget left points for the next run.
     """
-    from ae import campaign, catalog
+    from ae import catalog, tiers
     from ae.cli.progress import reporter
     from ae.options import options
 
@@ -47,7 +47,7 @@ def run(
             out.emit(f"the time budget is used up before {figure.id}")
             continue
         try:
-            results.append(campaign.run(figure, how, reporter(), deadline=deadline))
+            results.append(tiers.run(figure, how, reporter(), deadline=deadline))
         except AeError as error:
             if len(chosen) == 1:
                 raise

@@ -8,11 +8,12 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import TYPE_CHECKING
 
-from ae import metrics, outputs, places, points
+from ae import metrics, outputs, places
 from ae.campaign import Result
-from ae.load.records import read_records
+from ae.load.records import read
 from ae.sim import points as simulated
 from ae.sim import work
+from ae.slots import home
 from ae.store import PointStore, locked
 from ae.table import Row
 from ae.tasks import reason
@@ -20,6 +21,7 @@ from systems.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from ae.figure import Figure
     from ae.options import Options
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from ae.sim.points import Point, Slot
     from ae.store import Attempt
 
-SECONDS = 0.4  # of a point, for estimates
-MEGABYTES = 0.1
+SECONDS = 0.4  # of a point on one core, for estimates
+MEGABYTES = 0.1  # likewise, on disk
 
 
 def plan(figure: Figure, options: Options) -> list[tuple[Point, str]]:
@@ -40,8 +42,13 @@ def plan(figure: Figure, options: Options) -> list[tuple[Point, str]]:
     for slot in simulated.slots(figure, options.grid):
         point = simulated.resolve(slot)
         if point.key not in found:
-            found[point.key] = point, reason(store, point)
+            found[point.key] = point, reason(point, store)
     return list(found.values())
+
+
+def seconds(todo: int) -> float:
+    """Estimate how long so many points take on all cores."""
+    return SECONDS * todo / (os.cpu_count() or 1)
 
 
 def run(figure: Figure, options: Options, reporter: Reporter, *, deadline: float | None = None) -> Result:
@@ -75,7 +82,7 @@ def rows_of(figure: Figure) -> list[Row]:
 
 
 def _row(figure: Figure, slot: Slot, attempt: Attempt) -> Row:
-    records = read_records(attempt.path / "requests.jsonl")
+    records = read(attempt.path / "requests.jsonl")
     slo = slot.panel.slo
     targets = metrics.Targets(slo.paper_normalized, slo.paper_ttft)
     return Row(
@@ -96,7 +103,7 @@ def _run(todo: Sequence[Point], figure: Figure, reporter: Reporter, deadline: fl
     workers = min(len(todo), os.cpu_count() or 1)
     failed: list[str] = []
     ran = 0
-    reporter.begin(len(todo), SECONDS * len(todo) / workers)
+    reporter.begin(len(todo), seconds(len(todo)))
     began = time.monotonic()
     left = list(reversed(todo))
     context = multiprocessing.get_context("forkserver")
@@ -106,7 +113,7 @@ def _run(todo: Sequence[Point], figure: Figure, reporter: Reporter, deadline: fl
         while left or running:
             while left and len(running) < 2 * workers and (deadline is None or time.monotonic() < deadline):
                 point = left.pop()
-                running[pool.submit(work.file_point, point, _points(figure), points.home(figure))] = point
+                running[pool.submit(work.file_point, point, _points(figure), home(figure))] = point
             if not running:
                 reporter.say("the time budget is used up; the same command goes on from here")
                 break
@@ -127,7 +134,7 @@ def _run(todo: Sequence[Point], figure: Figure, reporter: Reporter, deadline: fl
 
 
 def _points(figure: Figure) -> Path:
-    return places.figure(points.home(figure), "sim") / "points"
+    return places.figure(home(figure), "sim") / "points"
 
 
 def _announce(figure: Figure, every: Sequence[tuple[Point, str]], reporter: Reporter) -> None:

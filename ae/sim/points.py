@@ -11,17 +11,19 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ae import places, points
+from ae import identity
 from ae.figure import At, Panel, Series, Workload
-from ae.points import Setting
+from ae.identity import Setting
+from ae.load.workload import DATA
+from ae.points import FIRST_SEED, overridden
 from ae.store import canonical
 from systems.core import variant
 from systems.core.config import EngineConfig
+from systems.core.cost import tables
 from systems.core.cost.named import Hardware
 from systems.core.errors import UsageError
 
 if TYPE_CHECKING:
-
     from ae.codehash import ModuleHash
     from ae.figure import Figure, GridName, Scene
 
@@ -120,19 +122,19 @@ def resolve(slot: Slot) -> Point:
         "arrival seed": job.seed,
         "tables": tables_hash(),
     }
-    settings = (*points.software(), *(Setting(name, value) for name, value in values.items()))
-    roots = ("ae.sim.one", points.policy_module(slot.series.variant))
-    return Point(slot, job, tuple(sorted(settings)), points.code_of(roots))
+    settings = (*identity.software(), *(Setting(name, value) for name, value in values.items()))
+    roots = ("ae.sim.one", identity.policy_module(slot.series.variant))
+    return Point(slot, job, tuple(sorted(settings)), identity.code_of(roots))
 
 
 def _job(slot: Slot) -> Job:
     scene, series = slot.panel.scene, slot.series
     assert scene is not None
     base = EngineConfig(model=SYNTHETIC, variant=series.variant, settings=dict(series.settings), **_pages(scene))
-    engine = points.overridden(base, {**scene.engine, **series.engine}, slot.readable)
+    engine = overridden(base, {**scene.engine, **series.engine}, slot.readable)
     hardware = Hardware(scene.model, scene.gpu, scene.tp, scene.pp, engine=series.costs, page_tokens=engine.page_tokens)
     at = slot.at
-    return Job(hardware, engine, at.workload or scene.workload, at.rate, at.requests, points.FIRST_SEED + slot.trial)
+    return Job(hardware, engine, at.workload or scene.workload, at.rate, at.requests, FIRST_SEED + slot.trial)
 
 
 def _pages(scene: Scene) -> dict[str, Any]:
@@ -145,9 +147,5 @@ def _pages(scene: Scene) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def tables_hash() -> str:
-    """Hash of the tables that a simulation reads: models, GPUs, calibrations, workloads."""
-    digest = hashlib.sha256()
-    for folder in ("systems/core/cost", "ae/load"):
-        for file in sorted((places.REPOSITORY / folder).glob("*.yaml")):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+    """Hash of the tables that a simulation reads: models, GPUs, constants, fits, workloads."""
+    return hashlib.sha256(tables.digest().encode() + DATA.read_bytes()).hexdigest()[:16]

@@ -1,6 +1,6 @@
 """FastServe, Figure 11: mean normalized latency against load, one GPU's column (OPT-13B), ShareGPT and Alpaca."""
 
-from ae.figure import Claim, Figure, Grid, Panel, Series, Slo, Workload
+from ae.figure import At, Claim, Figure, Grid, Panel, Scene, Series, Slo, Workload
 from systems.core.variant import Scalar
 
 # One A100-40GB holds 911 KV blocks, 29 mean ShareGPT requests for a batch limit of 16; lengths / 8 and a batch
@@ -19,6 +19,27 @@ SLO = Slo(normalized=10.0, paper_normalized=0.3)
 SPREAD = "the authors' re-run of one curve moves this ratio by up to 23 %; here model, machine and lengths differ too"
 ALPHA: dict[str, Scalar] = {"alpha_steps": 10.0}  # promotion after 10 iterations, as 300 ms are in the paper
 
+# The paper's scale: the artifact's rates with their numbers of requests; 911 KV blocks, 56 GiB of host memory.
+LIMITS: dict[str, Scalar] = {
+    "max_batch": 16,
+    "max_tokens": 2048,
+    "max_model_len": 2048,
+    "page_tokens": 16,
+    "device_pages": 911,
+    "host_pages": 4587,
+}
+RATES_13B = (
+    *(At(rate, rate, n) for rate, n in ((0.1, 20), (0.2, 50), (0.5, 100))),
+    At(1.0, 1.0, 200, quick=True),
+    *(At(rate, rate, n) for rate, n in ((1.5, 300), (1.75, 350))),
+    At(2.0, 2.0, 400, quick=True),
+    *(At(rate, rate, 400) for rate in (2.25, 2.5)),
+    At(3.0, 3.0, 400, quick=True),
+    *(At(rate, rate, 400) for rate in (4.0, 4.5)),
+    At(5.0, 5.0, 400, quick=True),
+    *(At(rate, rate, 400) for rate in (5.5, 6.0, 10.0)),
+)
+
 FIGURE = Figure(
     id="fastserve/figure11",
     title="FastServe Figure 11: mean latency against load",
@@ -32,6 +53,7 @@ FIGURE = Figure(
             slo=SLO,
             engine=ENGINE,
             paper={"paper": "fig11_opt13b_sharegpt_paper", "re-run": "fig11_opt13b_sharegpt_ae"},
+            scene=Scene("opt-13b", "a100-40g", Workload("sharegpt", scale=1.0), RATES_13B, engine=LIMITS),
         ),
         Panel(
             name="alpaca",
@@ -43,7 +65,7 @@ FIGURE = Figure(
         ),
     ),
     series=(
-        Series("vllm", "vLLM-like", "vllm/alternating", color="blue", marker="s"),
+        Series("vllm", "vLLM-like", "vllm/alternating", color="blue", marker="s", costs="vllm-0.6"),
         Series("fcfs", "FastServe-FCFS", "fastserve/fcfs", color="orange", marker="^"),
         Series("fastserve", "FastServe", "fastserve/skip-join", ALPHA, color="vermillion", marker="o"),
     ),
@@ -164,6 +186,7 @@ FIGURE = Figure(
             quantity="low_load_latency",
         ),
     ),
+    tiers=("smoke", "sim"),
     hardware="1x A100-40GB (AWS p4d.24xlarge), OPT-13B fp16, batch limit 16",
     minutes={"quick": None, "full": 6.3},
     limitations=(
