@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from systems.core.errors import UsageError
 from systems.core.lane import Job
 from systems.core.memory.blocks import PagedBlocks
-from systems.core.plan import Iteration
+from systems.core.plan import Iteration, Leap
 from systems.core.policy import Estimator, Limits
 from systems.fastserve.proactive import Proactive
 from systems.fastserve.skip_join import SkipJoin
@@ -84,6 +84,10 @@ class Artifact(SkipJoin):
             job = self.jobs[request]
             if request not in self.batch and (not job.prefilled or job.since + self.alpha <= now):
                 self.enqueue(request, 0, first=True)
+
+    def leap(self, now: int) -> Leap:
+        """None: iterations are counted."""
+        return Leap()
 
     def may_start(self, job: Job) -> bool:
         """DEVIATION: no new prompt while less than a tenth of the host pool is free."""

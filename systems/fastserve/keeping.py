@@ -84,6 +84,10 @@ class Keeping:
         """Transfers to start while the batch goes on unchanged."""
         return ()
 
+    def slack(self, now: int) -> int:
+        """Pages that the batch may take in further iterations before something is done about memory; at least 0."""
+        return self.blocks.device_free
+
     def force(self, first: Job) -> Moves:
         """Make the first job ready by dropping the others, last in order first."""
         for victim in list(self.residents(after=first)):

@@ -12,7 +12,7 @@ from typing import Literal
 
 from systems.core.lane import Job
 from systems.core.memory.blocks import PagedBlocks, Where
-from systems.core.plan import Iteration, Transfer
+from systems.core.plan import Iteration, Leap, Transfer
 from systems.core.policy import Estimator, Limits
 from systems.core.single_lane import SingleLane
 from systems.fastserve.keeping import Keeping, Reactive, Recompute, Scheduling
@@ -69,6 +69,10 @@ class Preemptive(SingleLane):
         """Estimated time until `job` runs again (only the order matters; among equals, their places); here no time."""
         return 0
 
+    def leap(self, now: int) -> Leap:
+        """How long the same batch would be chosen again if nothing else happened: here until memory runs short."""
+        return Leap(self.lane.steps_within(self.keeping.slack(now)))
+
     # -- events ----------------------------------------------------------------------------------------
 
     def ended(self, job: Job) -> None:
@@ -101,7 +105,8 @@ class Preemptive(SingleLane):
         members = self.lane.members
         same = not self.changed or len(members) == len(self.jobs)  # nobody else is there: the order decides nothing
         if same and members and self.lane.grow():
-            return self.lane.launch(), self.keeping.between(now)
+            moves = self.keeping.between(now)
+            return self.lane.launch(leap=self.leap(now)), moves
         chosen = self._walk(now)
         self.changed = False
         moves, hold = self.keeping.after_walk(chosen, now)  # a job dropped here makes room that the next walk may use

@@ -59,6 +59,13 @@ class Proactive(Keeping):
             return ()
         return self._out(self.policy.batch, now)
 
+    def slack(self, now: int) -> int:
+        """Down to the reserve, which only shrinks until somebody arrives; all of it when there is nobody to swap out."""
+        free = self.blocks.device_free
+        if len(self.blocks.on_device) == len(self.policy.batch):
+            return free
+        return max(0, min(free, free + self.blocks.leaving - self.reserve(now)))
+
     def spare(self) -> int:
         """Pages that are not spoken for by the first job that is not ready."""
         if self._short is None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from systems.core.errors import UsageError
 from systems.core.lane import Job
 from systems.core.memory.blocks import PagedBlocks
-from systems.core.plan import Iteration
+from systems.core.plan import Iteration, Leap
 from systems.core.policy import Estimator, Limits
 from systems.fastserve.order import Queues
 from systems.fastserve.preemptive import KeepName, Preemptive
@@ -139,6 +139,13 @@ class SkipJoin(Preemptive):
             waits = job is not None and job.since == since and request not in self.batch
             if waits and self.standing[request].level:
                 self.enqueue(request, 0)
+
+    def leap(self, now: int) -> Leap:
+        """Until a quantum ends or somebody is promoted, too."""
+        ends = now + min(self.due.values()) - self.served
+        if self._waiting:
+            ends = min(ends, self._waiting[0][0] + self.alpha)
+        return super().leap(now)._replace(stop_after=ends)
 
     # -- ENST, section 4.2 -----------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ def scenario(seed: int) -> tuple[list[tuple[float, int, int]], list[tuple[int, i
 
 
 @pytest.mark.parametrize("variant", ALL)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 1 << 30))
 def test_counting_tokens_gives_what_making_them_gives_with_leaps_and_without(variant: str, seed: int) -> None:
     jobs, cancels, memory = scenario(seed)
