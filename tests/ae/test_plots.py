@@ -86,7 +86,7 @@ def test_an_unfinished_trial_is_drawn_but_carries_nothing(figure: Figure) -> Non
 def frames(figure: Figure, rows: list[Row], known: Published) -> list[tuple[list[str], str, tuple[float, float]]]:
     """Draw the first panel; per side the title's lines, the y label and the ends of the x axis."""
     found = []
-    for frame in plots._row(figure, figure.panels[0], rows, known):
+    for frame in plots._row(figure, figure.panels[0], rows, known, "smoke"):
         ax = Canvas().subplots()
         plots._fill(ax, frame)
         found.append((ax.get_title(loc="left").split("\n"), ax.get_ylabel(), ax.get_xlim()))
