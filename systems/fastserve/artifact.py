@@ -17,7 +17,15 @@ from systems.fastserve.skip_join import SkipJoin
 
 
 class ConstantReserve(Proactive):
-    """Proactive swapping with as many idle pages as the batch has places."""
+    """Proactive swapping with as many idle pages as the batch has places. `owed`: the last job room was made for."""
+
+    owed = -1
+
+    def wanted(self, job: Job) -> bool:
+        """Remember whom room is made for: the pages that leave for it may fill the host pool and shut it out again."""
+        if self._short is None:
+            self.owed = job.request
+        return super().wanted(job)
 
     def reserve(self, now: int) -> int:
         """DEVIATION: a constant instead of the arrival history."""
@@ -56,7 +64,7 @@ class Artifact(SkipJoin):
         # DEVIATION: q1 is 10 ms, below one iteration of the paper's 13B model
         base = settings.base_steps * estimator.shortest() if settings.base_steps else settings.base_s * 1e9
         self.base = max(1, round(base))
-        self.keeping = ConstantReserve(self)
+        self.keeping = self.swapping = ConstantReserve(self)
         self._iterations = 0
 
     def sink(self, level: int) -> int:
@@ -92,7 +100,9 @@ class Artifact(SkipJoin):
     def may_start(self, job: Job) -> bool:
         """DEVIATION: no new prompt while less than a tenth of the host pool is free."""
         pages = self.blocks.host_pages
-        return job.prefilled or not pages or self.blocks.host_free >= self.rules.host_guard * pages
+        if job.prefilled or not pages or job.request == self.swapping.owed:
+            return True
+        return self.blocks.host_free >= self.rules.host_guard * pages
 
     def skips(self) -> bool:
         """DEVIATION: a prompt that exceeds the token budget blocks everything behind it."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from systems.core.assemble import Memory, instance_of, policy_of
@@ -63,7 +63,8 @@ def scenario(seed: int) -> tuple[list[tuple[float, int, int]], list[tuple[int, i
 
 
 @pytest.mark.parametrize("variant", ALL)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
+@example(seed=945456961)  # room was made for a job that the artifact's host guard then shut out, for ever
 @given(seed=st.integers(0, 1 << 30))
 def test_counting_tokens_gives_what_making_them_gives_with_leaps_and_without(variant: str, seed: int) -> None:
     jobs, cancels, memory = scenario(seed)
