@@ -32,7 +32,7 @@ FIGURE = Figure(
         ),
     ),
     series=(
-        Series("vllm", "vLLM-like", "vllm/alternating", color="blue", marker="s"),
+        Series("vllm", "vLLM-like", "vllm/alternating", color="blue", marker="s", costs="vllm-0.6"),
         Series("fcfs", "FastServe-FCFS", "fastserve/fcfs", color="orange", marker="^"),
         Series("fastserve", "FastServe", "fastserve/skip-join", ALPHA, color="vermillion", marker="o"),
     ),

@@ -58,13 +58,13 @@ FIGURE = Figure(
         ),
     ),
     series=(
-        Series("vllm", "vLLM-like", "vllm/alternating", color="blue", marker="s"),
+        Series("vllm", "vLLM-like", "vllm/alternating", color="blue", marker="s", costs="vllm-0.6"),
         Series("fcfs", "FastServe-FCFS", "fastserve/fcfs", color="orange", marker="^"),
         Series("fastserve", "FastServe", "fastserve/skip-join", ALPHA, color="vermillion", marker="o"),
     ),
     grids={
         "quick": Grid(loads=(0.8, 1.25, 2.0, 3.5), trials=1, seconds=1.5, turns=25.0, panels=("bs4", "bs32")),
-        "full": Grid(loads=(0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0), trials=3, seconds=1.5, turns=25.0),
+        "full": Grid(loads=(0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0), trials=5, seconds=1.5, turns=25.0),
     },
     claims=(
         Claim(

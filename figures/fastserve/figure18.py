@@ -44,9 +44,15 @@ FIGURE = Figure(
         ),
     ),
     series=(
-        Series("vllm", "vLLM-like", "vllm/alternating", color="blue", marker="s"),
+        Series("vllm", "vLLM-like", "vllm/alternating", color="blue", marker="s", costs="vllm-0.6"),
         Series(
-            "vllm_cp", "vLLM-like, chunks of 128", "vllm/chunked", engine={"max_tokens": 128}, color="green", marker="D"
+            "vllm_cp",
+            "vLLM-like, chunks of 128",
+            "vllm/chunked",
+            engine={"max_tokens": 128},
+            color="green",
+            marker="D",
+            costs="vllm-0.6",
         ),
         Series(
             "vllm_cp_small",
@@ -55,6 +61,7 @@ FIGURE = Figure(
             engine={"max_tokens": 32},
             color="sky",
             marker="v",
+            costs="vllm-0.6",
         ),
         Series("fastserve", "FastServe", "fastserve/skip-join", ALPHA, color="vermillion", marker="o"),
     ),
