@@ -60,7 +60,7 @@ FIGURE = Figure(
     ),
     grids={
         "quick": Grid(loads=(0.8, 1.25, 2.0, 3.5), trials=1, seconds=1.5, turns=25.0),
-        "full": Grid(loads=(0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0), trials=3, seconds=1.5, turns=25.0),
+        "full": Grid(loads=(0.2, 0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 4.0), trials=5, seconds=1.5, turns=25.0),
     },
     claims=(
         *(
