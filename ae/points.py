@@ -34,6 +34,7 @@ FIRST_SEED = 1
 WARMUP = 0.5  # seconds of load before the measured window
 WARMUP_LOAD = 0.5  # of capacity, at most: a measured window starts without a queue, as the papers' runs do
 SPARE = 1.1  # requests sent / requests a percentile needs
+ENOUGH = 2.0  # the same for a mean over a window: so many arrive on average, in a Poisson process perhaps half
 REQUEST_TIMEOUT = 120.0  # seconds after which the client gives one request up
 _RESOLVED_SCHEMA = 1
 
@@ -152,7 +153,9 @@ def seconds_of(slot: Slot, calibration: Calibration) -> float:
         return round(count / calibration.capacity / slot.load, 3)
     if not slot.turns:
         return slot.seconds
-    return round(slot.turns * _batch(slot, calibration) / calibration.capacity / max(1.0, slot.load), 3)
+    most = slot.turns * _batch(slot, calibration) / max(1.0, slot.load)
+    enough = ENOUGH * SAMPLES[slot.statistic] / slot.load
+    return round(max(most, enough) / calibration.capacity, 3)
 
 
 def requests_of(slot: Slot, calibration: Calibration) -> int | None:

@@ -32,6 +32,12 @@ def test_a_point_has_the_same_number_of_requests_on_any_machine(figure: Figure, 
     assert 20 <= len(asked) <= 60  # 40 on average, Poisson
 
 
+def test_a_low_load_waits_for_enough_requests(figure: Figure) -> None:
+    slot = slots.slots(figure, "quick")[0]._replace(load=0.1)
+    least = validity.SAMPLES["mean"]
+    assert points.resolve(slot, calibration(50.0)).slot.seconds == pytest.approx(2 * least / 0.1 / 50.0)
+
+
 def test_without_turns_the_seconds_count(figure: Figure) -> None:
     slot = slots.slots(figure, "quick")[0]._replace(turns=0.0)
     assert points.resolve(slot, calibration(10.0)).slot.seconds == 9.0
