@@ -25,10 +25,18 @@ LINKS = {"pcie": Link(1000 * 1e9 / MS)}
 Seen = tuple[int, float | None, float, str, int, float, float]
 
 
-def simulated(variant: str, memory: Memory, clockwork: Clockwork, batch: int = 4, *, leaps: bool = True) -> Simulated:
+def simulated(
+    variant: str,
+    memory: Memory,
+    clockwork: Clockwork,
+    batch: int = 4,
+    *,
+    leaps: bool = True,
+    kind: type[Simulated] = Simulated,
+) -> Simulated:
     """The very classes that serve real requests, in an engine that only counts."""
     entry, config = find(variant), config_of(variant, batch)
-    return Simulated(
+    return kind(
         lambda: policy_of(entry, config, memory, clockwork),
         clockwork,
         max_model_len=config.max_model_len,
@@ -75,3 +83,12 @@ def test_counting_tokens_gives_what_making_them_gives_with_leaps_and_without(var
     leapt = serve(simulated(variant, memory, clockwork), requests_of(jobs), LINKS, cancels)
     assert seen(stepped) == seen(made)
     assert leapt == stepped
+
+
+def test_the_classes_are_the_ones_that_serve_real_requests() -> None:
+    memory, clockwork = Memory(20, 20, 4, 1000), Clockwork()
+    for variant in ALL:
+        real = instance_of(config_of(variant), Taped(), memory, clockwork)
+        counted = simulated(variant, memory, clockwork)
+        assert type(counted.policy) is type(real.policy)
+        assert type(counted.blocks) is type(real.blocks)

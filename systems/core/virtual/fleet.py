@@ -108,7 +108,11 @@ class Fleet:
             touched.clear()
         left = sum(member.engine.load for member in self._members.values())
         assert not left, f"the policy left requests waiting with nothing to happen: {left}"
-        return [client.record() for client in sorted(self._clients, key=lambda c: c.request.id)]
+        clients, records = self._clients, []
+        clients.sort(key=lambda client: client.request.id, reverse=True)
+        while clients:  # a million requests must not be held twice
+            records.append(clients.pop().record())
+        return records
 
     # -- events ------------------------------------------------------------------------------------------------
 
