@@ -70,8 +70,10 @@ def plot_figure(
 def check_figure(figure: Figure, rows: Sequence[Row], out_dir: Path, tier: Tier) -> list[Verdict]:
     """Judge the claims on measured rows, write `<figure>.claim`, and `<figure>_paper.claim` beside it.
 
-    Returns the verdicts on the measured rows.
+    Returns the verdicts on the measured rows. A figure without claims gets no files.
     """
+    if not figure.claims:
+        return []
     check_paper(figure, out_dir)
     return list(check_measured(figure, rows, out_dir, tier).verdicts)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ae.cli import drawing, hands, listing, out, running, upkeep, validation
+from ae.cli import asking, drawing, hands, listing, out, running, upkeep, validation
 from systems.core.errors import AeError
 
 INTERRUPTED = 130
@@ -36,6 +36,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "doctor": upkeep.doctor,
     "plan": listing.plan,
     "run": running.run,
+    "try": asking.try_out,
     "plot": drawing.plot,
     "check": drawing.check,
     "replay": hands.replay,
