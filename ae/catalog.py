@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import json
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -47,16 +48,25 @@ def file_of(figure: Figure, folder: Path | None = None) -> Path:
 def find_log(name: str) -> Path:
     """The event log meant by its path, its point's folder, or part of the point's name (newest finished attempt).
 
-    Raises UsageError.
+    Of a simulated point, which keeps no log, it is the `resolved.json`. Raises UsageError.
     """
     path = Path(name)
     if path.is_file():
         return path
     found = [path] if path.is_dir() else list(places.results().glob(f"*/*/*/points/*{name}*"))
-    logs = [log for folder in found for log in folder.glob("**/events.jsonl*") if (log.parent / "DONE").exists()]
+    done = [marker.parent for folder in found for marker in folder.glob("**/DONE")]
+    logs = [log for attempt in done if (log := _log(attempt))]
     if not logs:
         raise UsageError(f"No finished point is called {name!r}.", "Run its figure first; `ae plan FIGURE` has names.")
     return max(logs, key=lambda log: log.stat().st_mtime)
+
+
+def _log(attempt: Path) -> Path | None:
+    """What a replay of a finished attempt starts from; None for an external server's."""
+    if (log := attempt / "events.jsonl").exists():
+        return log
+    resolved = attempt / "resolved.json"
+    return resolved if resolved.exists() and "job" in json.loads(resolved.read_text()) else None
 
 
 @lru_cache(maxsize=256)

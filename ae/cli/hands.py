@@ -46,19 +46,28 @@ def serve(
 def replay(
     point: Annotated[str, typer.Argument(metavar="POINT", help="An event log, a point's folder, or part of its name.")],
     explain: Annotated[bool, typer.Option("--explain", help="One plain line per decision.")] = False,
+    timeline: Annotated[str, typer.Option(metavar="FILE.json", help="Write what ran when, for ui.perfetto.dev.")] = "",
 ) -> None:
-    """Re-drive recorded events through the policy and compare every decision. Exit code 1 when one differs."""
+    """Re-drive recorded events through the policy and compare every decision. Exit code 1 when one differs.
+
+    A simulated point, which keeps no events, is simulated again.
+    """
     from ae.catalog import find_log
+    from ae.sim.again import event_log
+    from ae.timeline import write
     from systems.core.replay import replay as decisions
 
-    log, total, different = find_log(point), 0, 0
-    for decision in decisions(log):
-        total += 1
-        different += not decision.equal
-        if explain and decision.words:
-            mark = "" if decision.equal else "   <-- DIFFERS from what was recorded"
-            out.emit(f"{decision.at / 1e6:12.3f} ms  {decision.words}{mark}")
-    out.emit(f"{log}: {total} decisions, {different or 'none'} different")
+    found, total, different = find_log(point), 0, 0
+    with event_log(found) as log:
+        for decision in decisions(log):
+            total += 1
+            different += not decision.equal
+            if explain and decision.words:
+                mark = "" if decision.equal else "   <-- DIFFERS from what was recorded"
+                out.emit(f"{decision.at / 1e6:12.3f} ms  {decision.words}{mark}")
+        if timeline:
+            out.emit(f"{timeline}: {write(log, Path(timeline))} events; open it in https://ui.perfetto.dev")
+    out.emit(f"{found}: {total} decisions, {different or 'none'} different")
     raise typer.Exit(1 if different else 0)
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from systems.core.assemble import Memory, policy_of
 from systems.core.config import EngineConfig
+from systems.core.cost.named import machine
+from systems.core.cost.recorded import hardware_from
 from systems.core.errors import UsageError
 from systems.core.estimators import estimator_of
 from systems.core.event_log import EventDecoder, encode_plan
 from systems.core.plan import Plan, Pool
-from systems.core.policy import Policy
+from systems.core.policy import Estimator, Policy
 from systems.core.variant import find
 
 
@@ -27,8 +29,16 @@ class Replayed:
     equal: bool
 
 
+class Fed(NamedTuple):
+    """One line of a log as recorded, and the `plan` that the policy answered it with; None where it was told an event."""
+
+    row: list[Any]
+    plan: Plan | None
+    equal: bool
+
+
 def replay(path: Path) -> Iterator[Replayed]:
-    """The decisions of a log, in order, up to the first that differs. A last line cut short by a crash is left out.
+    """The decisions of a log, in order, up to the first that differs.
 
     Raises UsageError when the log is missing, is not an event log of this schema, or has a damaged line.
     """
@@ -37,51 +47,72 @@ def replay(path: Path) -> Iterator[Replayed]:
     except OSError as error:
         raise UsageError(f"There is no event log at {path}.", "Run the point first: ae run FIGURE.") from error
     with lines:
-        header = _header(next(lines, ""), path)
-        policy = policy_from(header)
+        driven = Redriven(lines, str(path))
+        for row, plan, equal in driven.feed():
+            if plan is not None:
+                yield Replayed(row[0], explain(plan, driven.policy), equal)
+
+
+class Redriven:
+    """The policy that a log was recorded from, fresh, with its memory; `feed` tells it what it was told.
+
+    `lines` are those of the log, header first; errors call it `name`. Raises UsageError.
+    """
+
+    def __init__(self, lines: Iterable[str], name: str) -> None:
+        self._lines = iter(lines)
+        self._name = name
+        header = _header(next(self._lines, ""), name)
+        self.config = EngineConfig(**header["config"])
+        self.memory = Memory(**header["memory"])
+        self.policy, self.blocks = policy_of(find(self.config.variant), self.config, self.memory, _estimator(header))
+
+    def feed(self) -> Iterator[Fed]:
+        """Every line up to the first decision that differs. A last line cut short by a crash is left out.
+
+        Raises UsageError for a damaged line.
+        """
         decoder = EventDecoder()
-        for number, line in enumerate(lines, 2):
+        for number, line in enumerate(self._lines, 2):
             if not line.endswith("\n"):
                 return
             try:
-                decision = _row(json.loads(line), policy, decoder)
+                fed = _row(json.loads(line), self.policy, decoder)
             except (ValueError, KeyError, TypeError) as error:
                 raise UsageError(
-                    f"{path}, line {number}, does not follow from the lines before it: {error!r}.",
+                    f"{self._name}, line {number}, does not follow from the lines before it: {error!r}.",
                     "The log was changed or damaged; record it again: ae run FIGURE.",
                 ) from error
-            if decision:
-                yield decision
-                if not decision.equal:
-                    return  # what follows answers plans that this policy did not make
+            yield fed
+            if not fed.equal:
+                return  # what follows answers plans that this policy did not make
 
 
-def policy_from(header: dict[str, Any]) -> Policy:
-    """The policy that a log was recorded from, fresh."""
-    config = EngineConfig(**header["config"])
-    policy, _ = policy_of(find(config.variant), config, Memory(**header["memory"]), estimator_of(header["profile"]))
-    return policy
+def _estimator(header: dict[str, Any]) -> Estimator:
+    """What predicted time: the cost model of the hardware in a simulation, a measured profile elsewhere."""
+    if "hardware" in header:
+        return machine(hardware_from(header["hardware"])).estimator
+    return estimator_of(header["profile"])
 
 
-def _header(line: str, path: Path) -> dict[str, Any]:
+def _header(line: str, name: str) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads(line)
         if header["schema"] == 1:
             return header
     except (ValueError, KeyError, TypeError):
         pass
-    raise UsageError(f"{path} is not an event log of schema 1.", "Record it again with this version: ae run FIGURE.")
+    raise UsageError(f"{name} is not an event log of schema 1.", "Record it again with this version: ae run FIGURE.")
 
 
-def _row(row: list[Any], policy: Policy, decoder: EventDecoder) -> Replayed | None:
+def _row(row: list[Any], policy: Policy, decoder: EventDecoder) -> Fed:
     now, event, *recorded = row
     if not recorded:
         policy.on(decoder.decode(event), now)
-        return None
+        return Fed(row, None, equal=True)
     plan = policy.plan(now)
     decoder.note(plan)
-    ours = json.loads(json.dumps(encode_plan(plan)))
-    return Replayed(now, explain(plan, policy), ours == recorded[0])
+    return Fed(row, plan, equal=json.loads(json.dumps(encode_plan(plan))) == recorded[0])
 
 
 def explain(plan: Plan, policy: Policy) -> str:
