@@ -8,7 +8,7 @@ from ae import fidelity
 from systems.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 BEGIN, END = "<!-- part a: written by `ae validate --write` -->", "<!-- end of part a -->"
@@ -49,7 +49,7 @@ def part_a() -> str:
             "Most of them are samples of DistServe's linear fits;",
             f"over the {m} others: {percent(printed_middle)} and {percent(printed_tail)}.",
             "",
-            *_table(HEAD, rows(groups)),
+            *table(HEAD, rows(groups)),
             "",
             "What each source is, and where it is published:",
             "",
@@ -57,7 +57,7 @@ def part_a() -> str:
             "",
             "KV memory by our formula against what is stated (stated numbers win in simulations):",
             "",
-            *_table(("hardware", "stated tokens", "formula", "error", "source"), _memory()),
+            *table(("hardware", "stated tokens", "formula", "error", "source"), _memory()),
             "",
             END,
         ]
@@ -66,20 +66,26 @@ def part_a() -> str:
 
 def replaced(text: str) -> str:
     """The page `text` with part (a) as it is now. Raises UsageError when the page has lost its markers."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    return put(text, (BEGIN, END), part_a())
+
+
+def put(text: str, marks: tuple[str, str], part: str) -> str:
+    """The page `text` with `part`, marks included, where it has these marks. Raises UsageError when it has lost them."""
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise UsageError("The page has no place for part (a).", f"Put {BEGIN} and {END} into it.")
-    return before + part_a() + after
+        name = marks[0].strip("<!- ").partition(":")[0]
+        raise UsageError(f"The page has no place for {name}.", f"Put {marks[0]} and {marks[1]} into it.")
+    return before + part + after
 
 
-def write(page: Path) -> bool:
-    """Bring part (a) of `page` up to date; whether it changed. Raises UsageError."""
+def write(page: Path, change: Callable[[str], str] = replaced) -> bool:
+    """Bring `page` up to date by `change`; whether it changed. Raises UsageError."""
     try:
         old = page.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"Cannot read {page}: {error.strerror}.", "Run it in a checkout of the repository.") from error
-    new = replaced(old)
+    new = change(old)
     if new != old:
         page.write_text(new, encoding="utf-8")
     return new != old
@@ -91,6 +97,7 @@ def _memory() -> list[tuple[str, ...]]:
     ]
 
 
-def _table(head: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], cells: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table, line by line."""
     lines = [head, ["---"] * len(head), *cells]
     return [f"| {' | '.join(line)} |" for line in lines]
