@@ -48,8 +48,8 @@ def plan(figure: Figure, options: Options) -> list[Task]:
     """List every point of the figure's grid, each once, with the reason to run it. Runs and writes nothing."""
     figure = _extended(figure, options)
     folder = _calibrations(figure, options)
-    known = {panel.name: calibrate.find(panel, folder) for panel in figure.panels}
-    return tasks(figure, options, placed(figure, options.grid, known, external.asked(options.external)))
+    known = {panel.name: calibrate.find(panel, folder) for panel in figure.panels if panel.on(options.tier)}
+    return tasks(figure, options, placed(figure, options.grid, known, external.asked(options.external), options.tier))
 
 
 def run(figure: Figure, options: Options, reporter: Reporter, *, deadline: float | None = None) -> Result:
@@ -66,12 +66,12 @@ def run(figure: Figure, options: Options, reporter: Reporter, *, deadline: float
         folder = run_folder(figure, options)
         with Pool(folder, reporter) as pool, Generator(folder) as generator:
             known = _calibrate(figure, options, calibrate.Means(pool, generator, reporter.say))
-            every = tasks(figure, options, placed(figure, options.grid, known, servers))
+            every = tasks(figure, options, placed(figure, options.grid, known, servers, options.tier))
             todo = [task for task in every if task.why]
             _announce(figure, every, todo, reporter)
             every_server = external.remember(declared, options.tier, servers)
             drawn = external.extended(declared, every_server)
-            pairs = drawable(drawn, known, every_server)
+            pairs = drawable(drawn, known, every_server, options.tier)
             runner = Runner(drawn, options, reporter, deadline, pairs, pool, generator)
             if todo:
                 runner.run(todo)
@@ -97,11 +97,13 @@ def _calibrations(figure: Figure, options: Options) -> Path:
 
 
 def _calibrate(figure: Figure, options: Options, means: calibrate.Means) -> dict[str, Calibration | None]:
-    names = {n for slot in slots.slots(figure, options.grid) for n in (slot.panel.name, slot.panel.slo_of)}
+    every = slots.slots(figure, options.grid, options.tier)
+    names = {n for slot in every for n in (slot.panel.name, slot.panel.slo_of)}
     used = [panel for panel in figure.panels if panel.name in names]
     folder = _calibrations(figure, options)
     fresh = calibrate.calibrate(used, folder, means)
-    return {panel.name: fresh.get(panel.name) or calibrate.find(panel, folder) for panel in figure.panels}
+    here = [panel for panel in figure.panels if panel.on(options.tier)]
+    return {panel.name: fresh.get(panel.name) or calibrate.find(panel, folder) for panel in here}
 
 
 def _end_left_over(pids: Path, reporter: Reporter) -> None:

@@ -61,14 +61,19 @@ class At:
     quick: bool = False
     workload: Workload | None = None
 
+    @classmethod
+    def each(cls, requests: dict[float, int], quick: tuple[float, ...]) -> tuple[At, ...]:
+        """One x per rate of `requests`, which says how many; the rates in `quick` are part of that grid."""
+        return tuple(cls(float(rate), float(rate), n, quick=rate in quick) for rate, n in requests.items())
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
     """A panel at the paper's scale, for tier sim: names of systems/core/cost's models and GPUs, limits, the paper's x.
 
     `engine` has limits and memory (max_batch, max_tokens, max_model_len, page_tokens, device_pages, host_pages; pages
-    that are not given are what fits). `overhead_ms` is an engine overhead per iteration, `overhead_source` where it
-    comes from (*fitted* on what, or measured by whom).
+    that are not given are what fits). `series`, by name, has what some series have on top of it, in place of their own
+    `engine`, which is tier smoke's.
     """
 
     model: str
@@ -78,6 +83,7 @@ class Scene:
     tp: int = 1
     pp: int = 1
     engine: dict[str, Scalar] = field(default_factory=dict)
+    series: dict[str, dict[str, Scalar]] = field(default_factory=dict)
     trials: int = 5
 
 
@@ -135,6 +141,10 @@ class Panel:
     slo_of: str = ""
     scene: Scene | None = None
     tiers: tuple[Tier, ...] | None = None
+
+    def on(self, tier: Tier) -> bool:
+        """Whether the panel exists at `tier`."""
+        return self.scene is not None if tier == "sim" else self.tiers is None or tier in self.tiers
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,7 @@ def _title(figure: Figure, rows: Sequence[Row], tier: Tier) -> str:
 
 def _has(panel: Panel, tier: Tier, rows: Sequence[Row]) -> bool:
     """Whether the panel is part of the tier's figure; where nothing was run, all are."""
-    return not rows or (panel.scene is not None if tier == "sim" else panel.tiers is None or tier in panel.tiers)
+    return not rows or panel.on(tier)
 
 
 def _row(figure: Figure, panel: Panel, rows: Sequence[Row], published: Published, tier: Tier) -> tuple[_Frame, _Frame]:

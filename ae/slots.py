@@ -9,7 +9,7 @@ from systems.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ae.figure import Figure, Grid, GridName, Panel, Series
+    from ae.figure import Figure, Grid, GridName, Panel, Series, Tier
 
 
 class Slot(NamedTuple):
@@ -40,15 +40,15 @@ class Slot(NamedTuple):
         return self.series.variant.startswith(("http://", "https://"))
 
 
-def slots(figure: Figure, grid: GridName) -> list[Slot]:
-    """Every slot of a grid, trials outermost and series innermost: drift of the machine meets all series alike."""
+def slots(figure: Figure, grid: GridName, tier: Tier = "smoke") -> list[Slot]:
+    """Every slot of a grid at a measured tier, trials outermost: drift of the machine meets all series alike."""
     if grid not in figure.grids:
         raise UsageError(f"{figure.id} has no grid {grid!r}.", f"Grids: {', '.join(figure.grids)}.")
     chosen, read_off = figure.grids[grid], statistic(figure)
     return [
         Slot(panel, series, load, trial, chosen.seconds, chosen.turns and (panel.turns or chosen.turns), read_off)
         for trial in range(chosen.trials)
-        for panel in _panels(figure, chosen)
+        for panel in _panels(figure, chosen, tier)
         for load in chosen.loads
         for series in figure.series
     ]
@@ -66,5 +66,5 @@ def home(figure: Figure) -> str:
     return figure.shares or figure.id
 
 
-def _panels(figure: Figure, grid: Grid) -> Iterable[Panel]:
-    return [panel for panel in figure.panels if not grid.panels or panel.name in grid.panels]
+def _panels(figure: Figure, grid: Grid, tier: Tier) -> Iterable[Panel]:
+    return [panel for panel in figure.panels if panel.on(tier) and (not grid.panels or panel.name in grid.panels)]

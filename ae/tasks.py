@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ae.calibrate import Calibration
     from ae.codehash import ModuleHash
     from ae.external import External
-    from ae.figure import Figure, GridName
+    from ae.figure import Figure, GridName, Tier
     from ae.identity import Setting
     from ae.options import Options
     from ae.points import Point
@@ -38,7 +38,11 @@ class Task:
 
 
 def placed(
-    figure: Figure, grid: GridName, known: Mapping[str, Calibration | None], servers: Iterable[External] = ()
+    figure: Figure,
+    grid: GridName,
+    known: Mapping[str, Calibration | None],
+    servers: Iterable[External] = (),
+    tier: Tier = "smoke",
 ) -> list[outputs.Placed]:
     """Pair each slot of the grid with its point, None where the panel has no calibration. Raises UsageError.
 
@@ -46,7 +50,7 @@ def placed(
     """
     models = {one.series.variant: one.models for one in servers}
     pairs: list[outputs.Placed] = []
-    for slot in slots.slots(figure, grid):
+    for slot in slots.slots(figure, grid, tier):
         calibration, unit = known.get(slot.panel.name), known.get(slot.panel.slo_of or slot.panel.name)
         text = models.get(slot.series.variant, "")
         if calibration is None or unit is None:
@@ -57,11 +61,11 @@ def placed(
 
 
 def drawable(
-    figure: Figure, known: Mapping[str, Calibration | None], servers: Iterable[External] = ()
+    figure: Figure, known: Mapping[str, Calibration | None], servers: Iterable[External] = (), tier: Tier = "smoke"
 ) -> list[outputs.Placed]:
     """Pair the slots of all grids, `full` first: a quick run must not hide what a full one has measured."""
     servers = tuple(servers)
-    return [pair for grid in sorted(figure.grids) for pair in placed(figure, grid, known, servers)]
+    return [pair for grid in sorted(figure.grids) for pair in placed(figure, grid, known, servers, tier)]
 
 
 def tasks(figure: Figure, options: Options, pairs: Sequence[outputs.Placed]) -> list[Task]:

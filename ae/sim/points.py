@@ -131,7 +131,7 @@ def _job(slot: Slot) -> Job:
     scene, series = slot.panel.scene, slot.series
     assert scene is not None
     base = EngineConfig(model=SYNTHETIC, variant=series.variant, settings=dict(series.settings), **_pages(scene))
-    engine = overridden(base, {**scene.engine, **series.engine}, slot.readable)
+    engine = overridden(base, {**scene.engine, **scene.series.get(series.name, series.engine)}, slot.readable)
     hardware = Hardware(scene.model, scene.gpu, scene.tp, scene.pp, engine=series.costs, page_tokens=engine.page_tokens)
     at = slot.at
     return Job(hardware, engine, at.workload or scene.workload, at.rate, at.requests, FIRST_SEED + slot.trial)

@@ -67,10 +67,11 @@ def test_plotting_the_paper_touches_none_of_our_files(tmp_path: Path, figure: Fi
 
 def test_checking_writes_both_claim_files(tmp_path: Path, figure: Figure) -> None:
     verdicts = render.check_figure(figure, rows(), tmp_path, "smoke")
-    assert [v.outcome for v in verdicts] == ["met", "met"]
+    elsewhere = ["not testable here"] * 4  # models of several GPUs
+    assert [v.outcome for v in verdicts] == ["met", "met", *elsewhere]
     ours = yaml.safe_load((tmp_path / "figure12.claim").read_text())
     theirs = yaml.safe_load((tmp_path / "figure12_paper.claim").read_text())
-    assert [c["verdict"] for c in ours["claims"]] == ["met", "met"]
+    assert [c["verdict"] for c in ours["claims"]] == ["met", "met", *elsewhere]
     assert {c["source"] for c in theirs["claims"]} == {"paper", "re-run"}
 
 
