@@ -23,7 +23,7 @@ HEAD = ("rate/s", "system", "mean ms/token", "P95 ms/token", "mean TTFT ms", "wi
 
 def try_out(
     systems: Annotated[
-        list[str], typer.Argument(metavar="SYSTEM[/VARIANT]...", help="A system alone means its default variant.")
+        list[str], typer.Argument(metavar="SYSTEM[/VARIANT]", help="A system alone means its default variant.")
     ],
     model: Annotated[str, typer.Option(help="As in systems/core/cost/models.yaml; a wrong name lists them.")],
     gpu: Annotated[str, typer.Option(help="As in systems/core/cost/gpus.yaml; a wrong name lists them.")],
