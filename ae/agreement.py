@@ -12,7 +12,6 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ae import curves, metrics, outputs, places, slots
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from ae.curves import Estimate, Span
     from ae.figure import Figure, Metric
+    from ae.sim.host import Sample
     from ae.sim.served import Host
     from ae.slots import Slot
     from systems.core.record import Record
@@ -62,9 +62,10 @@ class Seen(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """One point, measured and simulated."""
+    """One point, measured and simulated with what serving adds according to `host`."""
 
     point: Point
+    host: Host
     measured: Seen
     simulated: Seen
 
@@ -103,7 +104,6 @@ class Line:
 class Agreement:
     """All that was compared, and on what `machine` it was measured; `left_out` finished points could not be compared."""
 
-    host: Host
     pairs: tuple[Pair, ...]
     left_out: int
     machine: str
@@ -116,10 +116,25 @@ def agreement(figures: Sequence[Figure]) -> Agreement:
     if not points:
         names = " ".join(figure.id for figure in figures)
         raise PrerequisiteError("There is no valid smoke point to compare with.", f"Measure some: ae run {names}.")
-    constants = host.host_of(_each(host.sample, [point.folder for point in points]))
-    pairs = tuple(_each(partial(_pair, constants), points))
+    pairs = tuple(_each(_pair, list(zip(points, _hosts(points), strict=True))))
     machine = _manifest(points[0].folder)["machine"]
-    return Agreement(constants, pairs, len(found) - len(points), f"{machine['cpu']}, {machine['cores']} cores")
+    return Agreement(pairs, len(found) - len(points), f"{machine['cpu']}, {machine['cores']} cores")
+
+
+def _hosts(points: Sequence[Point]) -> list[Host]:
+    """What serving added to each point, by the warm-ups of its panel and trial: they ran within minutes of each other.
+
+    The machine's speed drifts more from one trial to the next than the constants of one trial are uncertain.
+    """
+    samples: dict[tuple[str, str, int], list[Sample]] = {}
+    for point, sample in zip(points, _each(host.sample, [point.folder for point in points]), strict=True):
+        samples.setdefault(_session(point), []).append(sample)
+    found = {session: host.host_of(group) for session, group in samples.items()}
+    return [found[_session(point)] for point in points]
+
+
+def _session(point: Point) -> tuple[str, str, int]:
+    return point.figure, point.panel, point.trial
 
 
 def _each(do: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
@@ -163,9 +178,10 @@ def _manifest(attempt: Path) -> dict[str, Any]:
     return found
 
 
-def _pair(constants: Host, point: Point) -> Pair:
+def _pair(given: tuple[Point, Host]) -> Pair:
+    point, constants = given
     measured, simulated = read(point.folder / "requests.jsonl"), served.simulate(point.folder, constants)
-    return Pair(point, _seen(measured, point), _seen(simulated, point))
+    return Pair(point, constants, _seen(measured, point), _seen(simulated, point))
 
 
 def _seen(records: list[Record], point: Point) -> Seen:

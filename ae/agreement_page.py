@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from ae.agreement import BUCKETS, lines, spots
@@ -11,7 +12,7 @@ from ae.fidelity_page import percent, put, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ae.agreement import Agreement, Line, Spot
+    from ae.agreement import Agreement, Line, Pair, Spot
     from ae.curves import Estimate
 
 BEGIN, END = "<!-- part b: written by `ae validate --smoke --write` -->", "<!-- end of part b -->"
@@ -35,16 +36,12 @@ def rows(found: Sequence[Line]) -> list[tuple[str, ...]]:
 
 def sentences(found: Agreement) -> list[str]:
     """What was compared, the constants, and how much of it is as close as it should be."""
-    every, host = spots(found.pairs), found.host
+    every = spots(found.pairs)
     low, middle, high = ([s for s in every if above < s.load <= to] for _, above, to in BUCKETS)
     knees = [line.knee.value for line in lines(found.pairs) if line.knee.value is not None]
     out = [
         f"{len(found.pairs)} points, {len(every)} places; {found.left_out} more could not be compared.",
-        (
-            f"Serving adds {host.turn / 1e6:.3f} ms to every pass, {host.prompts / 1e6:.3f} ms more to one with prompts, "
-            f"{host.wake / 1e6:.3f} ms more to the first after a pause, and {host.request / 1e6:.3f} ms to every request "
-            "outside the engine: means over the warm-ups, whose requests are in no metric."
-        ),
+        _constants(found.pairs),
     ]
     if low:
         out.append(f"Load <= 0.7, latency: {_within([s.latency for s in low], CLOSE)}")
@@ -59,6 +56,23 @@ def sentences(found: Agreement) -> list[str]:
         middle_knee = statistics.median(abs(value - 1) for value in knees)
         out.append(f"Knees: {near} of {len(knees)} within {KNEE:.0%}, median error {percent(middle_knee)}.")
     return out
+
+
+def _constants(pairs: Sequence[Pair]) -> str:
+    """What serving adds: the median and the range over panels and trials."""
+    hosts = {(p.point.figure, p.point.panel, p.point.trial): p.host for p in pairs}.values()
+    turn, prompts, wake, request = (
+        sorted(ns / 1e6 for ns in column) for column in zip(*map(astuple, hosts), strict=True)
+    )
+    return (
+        f"Serving adds, in ms, {_range(turn)} to every pass, {_range(prompts)} more to one with prompts, {_range(wake)} "
+        f"more to the first after a pause, and {_range(request)} to every request outside the engine: means over the "
+        "warm-ups of a panel's trial, whose requests are in no metric (in brackets: over panels and trials)."
+    )
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.3f} [{values[0]:.3f}, {values[-1]:.3f}]"
 
 
 def part_b(found: Agreement) -> str:

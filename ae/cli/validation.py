@@ -70,7 +70,9 @@ def _measured(names: list[str], *, points: bool, write: bool, json: bool) -> Non
     if json:
         places = [asdict(spot) for spot in agreement.spots(found.pairs)]
         series = [asdict(line) for line in agreement.lines(found.pairs)]
-        value = {"host_ns": asdict(found.host), "left_out": found.left_out, "places": places, "series": series}
+        hosts = {(p.point.figure, p.point.panel, p.point.trial): p.host for p in found.pairs}
+        serving = [{"figure": f, "panel": p, "trial": t, **asdict(host)} for (f, p, t), host in hosts.items()]
+        value = {"serving_ns": serving, "left_out": found.left_out, "places": places, "series": series}
         out.emit_json("agreement", _finite(value))
     else:
         if points:

@@ -110,7 +110,8 @@ def results(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_simulation_of_a_modeled_run_is_that_run(results: Path, figure: Figure) -> None:
     found = agreement.agreement([figure])
-    assert astuple(found.host) == pytest.approx(astuple(HOST), abs=10)
+    for one in found.pairs:
+        assert astuple(one.host) == pytest.approx(astuple(HOST), abs=10)
     assert (len(found.pairs), found.left_out, found.machine) == (12, 0, "made up, 2 cores")
     assert [p.simulated.latency for p in found.pairs] == pytest.approx([p.measured.latency for p in found.pairs])
     assert [p.simulated.throughput for p in found.pairs] == pytest.approx([p.measured.throughput for p in found.pairs])
@@ -147,7 +148,7 @@ def test_invalid_and_unfinished_points_are_left_out(results: Path, figure: Figur
 
 def pair(load: float, measured: float, simulated: float, trial: int = 0) -> Pair:
     point = Point("demo/figure1", "p", "s", load, trial, Path(), "normalized_latency_mean", Targets(), 10.0)
-    return Pair(point, Seen(measured, 1.0, measured), Seen(simulated, 1.0, simulated))
+    return Pair(point, HOST, Seen(measured, 1.0, measured), Seen(simulated, 1.0, simulated))
 
 
 def test_knees_are_compared_where_both_cross() -> None:
@@ -169,10 +170,10 @@ def test_the_command_prints_and_the_page_says_it(
     assert execute(["validate", "--smoke", "figure1", "--points"]) == 0
     text = capsys.readouterr().out
     assert "Load <= 0.7, latency: 4 of 4 within 10%, median error 0.0 %." in text
-    assert "0.150 ms to every pass, 0.300 ms more to one with prompts, 0.500 ms more to the first after" in text
+    assert "0.150 [0.150, 0.150] to every pass, 0.300 [0.300, 0.300] more to one with prompts" in text
     assert execute(["validate", "--smoke", "--json"]) == 0
     value = json.loads(capsys.readouterr().out)["agreement"]
-    assert value["host_ns"]["turn"] == HOST.turn
+    assert [row["turn"] for row in value["serving_ns"]] == 3 * [HOST.turn]
     assert len(value["places"]) == 4
     part = agreement_page.part_b(agreement.agreement([figure]))
     page = (ROOT / "docs" / "fidelity.md").read_text()
