@@ -186,7 +186,8 @@ def _given(question: Question, workload: Workload, engine: EngineConfig, on: Mac
     full = max(1, min(engine.max_batch, int(pages * tokens / held)))
     step = on.estimator.decode(full, round(full * held)) / 1e9
     slo = SLO_STEPS * step if question.slo is None else question.slo
-    return Given(slo, step, full, engine.max_batch, pages, tokens, source, held, float(pairs.output.mean()))
+    prompt = on.estimator.prefill(round(float(pairs.prompt.mean()))) / 1e9
+    return Given(slo, step, full, engine.max_batch, pages, tokens, source, held, float(pairs.output.mean()), prompt)
 
 
 def figure_of(staged: Stage) -> Figure:
@@ -199,7 +200,7 @@ def figure_of(staged: Stage) -> Figure:
     limits: dict[str, Scalar] = {name: getattr(engine, name) for name in LIMITS}
     tp, pp = question.tp, question.pp
     scene = Scene(model, on, staged.workload, at, tp, pp, engine=limits, trials=question.trials)
-    asked = {name: chosen for name, chosen in question.settings if name in LIMITS} | {"max_batch": engine.max_batch}
+    asked = {"max_batch": engine.max_batch} | {name: chosen for name, chosen in question.settings if name in LIMITS}
     return Figure(
         id=f"try/{where}-{digest}",
         title="What if: mean latency against load",

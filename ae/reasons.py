@@ -1,68 +1,23 @@
-"""Why a what-if came out as it did: what each system did at each rate, and in words what bound it."""
+"""Why a what-if came out as it did: what bound each system, in words, from what all had and what each did."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ae import metrics
 from ae.curves import combine, crossing, trials
 from systems.core.cost.gpu import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ae.cells import Cell
     from ae.curves import Estimate, Span
     from ae.table import Row
-    from systems.core.instance import Counters
-    from systems.core.record import Record
 
+WORDS = 10.0  # a share from which on it is said as so many times
 SELDOM = 0.005  # preemptions a request below which nobody is said to be preempted
-
-
-class Trial(NamedTuple):
-    """One simulated point: what its clients saw and what its engine counted."""
-
-    records: Sequence[Record]
-    counters: Counters
-
-
-class Numbers(NamedTuple):
-    """What one point, or the mean over its trials, comes to; times in seconds, over the requests that ended well.
-
-    `normalized` and `p95` are end-to-end latency per output token; `attainment` is the share of all requests that keep
-    to the SLO. `offered` is the offered concurrency: rate x mean end-to-end latency (Little's law). An iteration
-    takes `iteration` and brings `tokens`. `waiting` is the share of its busy time in which the engine waited for
-    copies. `preemptions`, `recomputed` (prompt tokens beyond the prompts themselves) and `swapped` (bytes, both ways)
-    are per request.
-    """
-
-    normalized: float
-    p95: float
-    ttft: float
-    attainment: float
-    offered: float
-    iteration: float
-    tokens: float
-    waiting: float
-    preemptions: float
-    recomputed: float
-    swapped: float
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One system at one rate (requests/s). `failed` of `requests` were refused; `error` says why the first was."""
-
-    series: str
-    rate: float
-    trials: int
-    requests: int
-    failed: int
-    error: str
-    numbers: Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +26,8 @@ class Given:
 
     `slo` is in s per output token, `step` a decode iteration of a full batch of `full` requests in s. `batch` is the
     limit of requests in an iteration, `pages` of `page_tokens` tokens are there for KV (`source` says why so many),
-    `held` tokens is what a running request holds, averaged over time, and `output` the mean of its output tokens.
+    `held` tokens is what a running request holds, averaged over time; `output` is the mean of its output tokens, and
+    `prompt` the time in s of a prompt of mean length alone.
     """
 
     slo: float
@@ -83,6 +39,7 @@ class Given:
     source: str
     held: float
     output: float
+    prompt: float
 
     @property
     def tokens(self) -> int:
@@ -95,39 +52,9 @@ class Given:
         return int(self.tokens / self.held)
 
     @property
-    def most(self) -> float:
-        """Requests/s that full batches carry if they do nothing but decode: an upper bound."""
-        return self.full / self.step / self.output
-
-
-def cell(series: str, rate: float, slo: float, found: Sequence[Trial]) -> Cell:
-    """Sum up at least one trial of `series` at `rate`; `slo` is in s per output token."""
-    each = [_numbers(rate, slo, trial) for trial in found]
-    every = [record for trial in found for record in trial.records]
-    errors = [record.error for record in every if record.status != "ok"]
-    means = Numbers(*map(fmean, zip(*each, strict=True)))
-    return Cell(series, rate, len(found), len(every), len(errors), errors[0] if errors else "", means)
-
-
-def _numbers(rate: float, slo: float, trial: Trial) -> Numbers:
-    records, counted = trial.records, trial.counters
-    good = [record for record in records if record.status == "ok"]
-    first, whole = (metrics.spread(map(of, good)).mean for of in (metrics.ttft, metrics.e2e))
-    nothing = math.nan  # no request ended well: no latency is known
-    asked, iterations = max(1, len(records)), max(1, counted.iterations)
-    return Numbers(
-        normalized=metrics.metric("normalized_latency_mean", records),
-        p95=metrics.metric("normalized_latency_p95", records),
-        ttft=nothing if first is None else first,
-        attainment=metrics.slo_attainment(records, metrics.Targets(normalized=slo)),
-        offered=nothing if whole is None else rate * whole,
-        iteration=counted.compute_ns / 1e9 / iterations,
-        tokens=counted.generated_tokens / iterations,
-        waiting=counted.waiting_ns / max(1, counted.waiting_ns + counted.compute_ns),
-        preemptions=counted.preemptions / asked,
-        recomputed=(counted.prompt_tokens - sum(record.prompt for record in good)) / asked,
-        swapped=(counted.swapped_out_bytes + counted.swapped_in_bytes) / asked,
-    )
+    def decoding(self) -> float:
+        """Seconds that decoding takes of a request, its share of full batches."""
+        return self.output * self.step / self.full
 
 
 def at_slo(rows: Sequence[Row], series: str) -> Estimate | None:
@@ -164,10 +91,12 @@ def _estimate(spans: Iterable[Span]) -> Estimate | None:
 
 
 def _slo(given: Given) -> str:
+    costs, prompt = given.decoding, given.prompt
     return (
         f"SLO: {given.slo * 1e3:.3g} ms per output token, {given.slo / given.step:.3g} decode iterations of a full "
-        f"batch ({given.full} requests with {given.held:.0f} tokens each take {given.step * 1e3:.3g} ms; decoding nothing "
-        f"but such batches would carry {given.most:.3g} requests/s, prompts come on top)."
+        f"batch ({given.full} requests with {given.held:.0f} tokens each take {given.step * 1e3:.3g} ms). Of such "
+        f"batches a request takes {costs * 1e3:.3g} ms, its prompt alone {prompt * 1e3:.3g} ms: so about "
+        f"{1 / (costs + prompt):.3g} requests/s can be served."
     )
 
 
@@ -197,8 +126,10 @@ def _places(given: Given, own: Sequence[Cell]) -> str:
     """Offered concurrency against the places of the batch and against memory."""
     over = next((one for one in own if one.numbers.offered > given.batch), None)
     top = max(own, key=lambda one: one.numbers.offered)
-    most = f"{top.numbers.offered:.3g} at {top.rate:g}/s"
-    demand = f"KV for so many would be {top.numbers.offered * given.held / given.tokens:.0%} of the memory"
+    most = f"{_short(top.numbers.offered)} at {top.rate:g}/s"
+    share = top.numbers.offered * given.held / given.tokens
+    times = f"{share:.0%} of" if share < WORDS else f"{share:,.0f} times"
+    demand = f"KV for so many would be {times} the memory"
     if over:
         return (
             f"From {over.rate:g}/s on the offered concurrency (rate x mean latency) exceeds the {given.batch} places of "
@@ -208,6 +139,10 @@ def _places(given: Given, own: Sequence[Cell]) -> str:
         f"The offered concurrency (rate x mean latency) stays below the {given.batch} places of the batch, {most}; "
         f"{demand}."
     )
+
+
+def _short(number: float) -> str:
+    return f"{number:.3g}" if number < 100 else f"{number:,.0f}"
 
 
 def _pace(own: Sequence[Cell]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ae import places, reasons
+from ae.cells import Cell, Trial, cell
 from ae.load.records import read
 from ae.options import Options
 from ae.question import figure_of, stage
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from ae.curves import Estimate
     from ae.figure import Figure
     from ae.question import Question
-    from ae.reasons import Cell, Given
+    from ae.reasons import Given
     from ae.report import Reporter
 
 ENDS = (".png", ".pdf", ".csv", ".json", ".txt")
@@ -109,14 +110,14 @@ def keep(found: Answer, folder: Path) -> list[Path]:
 def _cells(figure: Figure, slo: float) -> list[Cell]:
     """One per rate and series, of the points that are done."""
     store = PointStore(places.figure(home(figure), "sim") / "points")
-    found: dict[tuple[str, float], list[reasons.Trial]] = {}
+    found: dict[tuple[str, float], list[Trial]] = {}
     for slot in slots(figure, "full"):
         known = store.find(resolve(slot).key)
         if known.state == "done" and known.attempt:
             found.setdefault((slot.series.name, slot.at.rate), []).append(_trial(known.attempt))
-    return [reasons.cell(series, rate, slo, every) for (series, rate), every in found.items()]
+    return [cell(series, rate, slo, every) for (series, rate), every in found.items()]
 
 
-def _trial(attempt: Attempt) -> reasons.Trial:
+def _trial(attempt: Attempt) -> Trial:
     counters = json.loads((attempt.path / "manifest.json").read_text())["applied"]["counters"]
-    return reasons.Trial(read(attempt.path / "requests.jsonl"), Counters(**counters))
+    return Trial(read(attempt.path / "requests.jsonl"), Counters(**counters))

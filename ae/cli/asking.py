@@ -12,7 +12,7 @@ from systems.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ae.reasons import Cell
+    from ae.cells import Cell
     from ae.report import Reporter
     from ae.whatif import Answer
     from systems.core.variant import Scalar

@@ -115,6 +115,8 @@ def test_memory_and_the_slo_come_from_the_named_machine() -> None:
     assert given.full == 8
     assert given.step == pytest.approx(on.cost.iteration_ns((), 8, round(8 * given.held)) / 1e9)
     assert given.slo == pytest.approx(10 * given.step)
+    assert given.output == pytest.approx(sum(pairs.output.tolist()) / 60)
+    assert given.prompt == on.cost.iteration_ns(((round(float(pairs.prompt.mean())), 0),), 0, 0) / 1e9
     assert stage(replace(ASKED, slo=0.3)).given.slo == 0.3
 
 

@@ -1,4 +1,4 @@
-"""The reasons follow from the numbers: cells from records and counters, words from cells."""
+"""The reasons follow from the numbers."""
 
 from __future__ import annotations
 
@@ -8,52 +8,22 @@ from dataclasses import replace
 import pytest
 
 from ae import reasons
-from ae.reasons import Cell, Given, Numbers, Trial
+from ae.cells import Cell, Numbers
+from ae.reasons import Given
 from ae.table import Row
-from systems.core.instance import Counters
-from systems.core.record import Record, Tokens
 
-GIVEN = Given(slo=0.1, step=0.01, full=4, batch=4, pages=100, page_tokens=16, source="a test", held=200.0, output=50.0)
-
-
-def record(i: int, latency: float, output: int = 10, prompt: int = 5) -> Record:
-    """A request that came at `i` and whose first token took half a second."""
-    tokens = (Tokens(i + 0.5, output, (latency - 0.5) / max(1, output - 1), output),)
-    return Record(i, float(i), float(i), i + 0.5, i + latency, "ok", prompt, output, output, tokens)
-
-
-def refused(i: int) -> Record:
-    return Record(i, float(i), float(i), None, float(i), "failed", 5, 10, 0, error="no")
-
-
-def test_a_cell_is_the_mean_of_its_trials() -> None:
-    counters = Counters(
-        preemptions=3, swapped_out_bytes=600, swapped_in_bytes=400, iterations=50, prompt_tokens=30,
-        generated_tokens=100, waiting_ns=10**9, compute_ns=4 * 10**9,
-    )  # fmt: skip
-    first = Trial([record(0, 1.0), record(1, 3.0)], counters)
-    second = Trial([record(0, 2.0), refused(1)], Counters(iterations=10, prompt_tokens=5))
-    one = reasons.cell("a/b", 4.0, 0.15, [first, second])
-    x = one.numbers
-    assert (one.trials, one.requests, one.failed, one.error) == (2, 4, 1, "no")
-    assert x.normalized == pytest.approx((0.2 + 0.2) / 2)
-    assert x.p95 == pytest.approx((0.29 + 0.2) / 2)
-    assert x.ttft == pytest.approx(0.5)
-    assert x.attainment == pytest.approx((0.5 + 0.0) / 2)
-    assert x.offered == pytest.approx(4.0 * 2.0)
-    assert x.iteration == pytest.approx(0.08 / 2)
-    assert x.tokens == pytest.approx(2.0 / 2)
-    assert x.waiting == pytest.approx(0.2 / 2)
-    assert x.preemptions == pytest.approx(1.5 / 2)
-    assert x.recomputed == pytest.approx(10 / 2)  # (30 - 2 x 5) / 2 requests, and none
-    assert x.swapped == pytest.approx(500 / 2)
-
-
-def test_a_cell_in_which_nothing_ended_well_has_no_latency() -> None:
-    one = reasons.cell("a/b", 4.0, 0.15, [Trial([refused(0)], Counters())])
-    assert math.isnan(one.numbers.normalized)
-    assert math.isnan(one.numbers.ttft)
-    assert one.numbers.attainment == 0.0
+GIVEN = Given(
+    slo=0.1,
+    step=0.01,
+    full=4,
+    batch=4,
+    pages=100,
+    page_tokens=16,
+    source="a test",
+    held=200.0,
+    output=50.0,
+    prompt=0.075,
+)
 
 
 def rows_and_cells(values: dict[str, list[list[float]]]) -> tuple[list[Row], list[Cell]]:
@@ -116,11 +86,14 @@ def test_the_offered_concurrency_is_held_against_places_and_memory() -> None:
     rows, cells = rows_and_cells({"a": [[0.05, 0.06, 0.07]]})
     busy = [replace(c, numbers=c.numbers._replace(offered=2.4 * c.rate)) for c in cells]
     slo, memory, crowded, _ = reasons.words(GIVEN, busy, rows)
-    assert "would carry 8 requests/s" in slo  # 4 requests of 50 tokens, 10 ms each token
+    # 50 tokens of 10 ms, shared by 4 requests, and 75 ms for the prompt
+    assert "a request takes 125 ms, its prompt alone 75 ms: so about 5 requests/s can be served." in slo
     assert "8 fit at once; the batch has 4 places: the batch limit binds before memory does" in memory
     assert "From 2/s on the offered concurrency (rate x mean latency) exceeds the 4 places" in crowded
     assert "7.2 at 3/s" in crowded
     assert "KV for so many would be 90% of the memory" in crowded  # 7.2 x 200 of 1600 tokens
+    full = reasons.words(GIVEN, [replace(c, numbers=c.numbers._replace(offered=1600.0)) for c in cells], rows)[2]
+    assert "1,600 at 1/s: requests wait or take turns; KV for so many would be 200 times the memory" in full
     calm = reasons.words(replace(GIVEN, pages=40), cells, rows)
     assert "3 fit at once; the batch has 4 places: memory is full first" in calm[1]
     assert "stays below the 4 places of the batch, 1 at 1/s" in calm[2]
