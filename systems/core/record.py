@@ -30,7 +30,8 @@ class Record:
 
     `scheduled` is when it should have been sent, `sent` when it was, `first_byte` when the answer's first
     byte came, `end` when the stream ended. `output` counts output tokens as the server's usage reports them,
-    `want` as the schedule asked for.
+    `want` as the schedule asked for. `executing` and `swapping` are parts of its latency that only a simulation knows
+    (what they are: systems/core/virtual/ledger.py); the rest is queueing.
     """
 
     id: int
@@ -47,6 +48,8 @@ class Record:
     finish: str = ""
     slo: str = ""
     warmup: bool = False
+    executing: float | None = None
+    swapping: float | None = None
 
     def to_json(self) -> str:
         """One line of `requests.jsonl`."""

@@ -22,7 +22,10 @@ class Run(NamedTuple):
 
 @dataclass(slots=True)
 class Client:
-    """What the client of one request has seen so far. `want` is known to the shell, never to the policy."""
+    """What the client of one request has seen so far. `want` is known to the shell, never to the policy.
+
+    `executing` and `swapping` are ns of its time (systems/core/virtual/ledger.py), where somebody counts them.
+    """
 
     request: Request
     want: int
@@ -32,6 +35,8 @@ class Client:
     status: str = "live"
     why: str = ""
     end: int = 0
+    executing: int | None = None
+    swapping: int | None = None
 
     def close(self, status: str, why: str, now: int) -> None:
         """Nothing more will come."""
@@ -55,6 +60,8 @@ class Client:
             error=self.why if failed else "",
             finish="" if failed else self.why,
             slo=request.slo.name,
+            executing=None if self.executing is None else self.executing / 1e9,
+            swapping=None if self.swapping is None else self.swapping / 1e9,
         )
 
 

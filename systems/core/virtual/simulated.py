@@ -36,11 +36,15 @@ from systems.core.plan import IDLE, Iteration, Message, Plan, Pool, Span, Transf
 from systems.core.policy import Policy
 from systems.core.request import Arrival
 from systems.core.virtual.engine import Client, Run
+from systems.core.virtual.ledger import Ledger
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """The decode members of one lane. `timeline` has the end of every step that had members, `running` what runs."""
+    """The decode members of one lane. `timeline` has the end of every step that had members.
+
+    `busy` and `held` are ns in which its iterations ran, and in which they were kept back by transfers.
+    """
 
     joined: dict[int, int] = field(default_factory=dict)  # request -> tick at which it joined
     start: dict[int, int] = field(default_factory=dict)  # request -> context at join minus that tick
@@ -51,6 +55,8 @@ class _Lane:
     iteration: Iteration | None = None
     begun: int = 0
     waited: int = 0
+    busy: int = 0
+    held: int = 0
     ends: list[int] = field(default_factory=list)
 
     def seen(self, request: int, now: int) -> array[int]:
@@ -59,6 +65,13 @@ class _Lane:
         if self.iteration is not None:
             times.extend(end for end in self.ends if end < now)
         return times
+
+    def spent(self, now: int) -> tuple[int, int]:
+        """`busy` and `held` up to `now`, in the midst of an iteration perhaps."""
+        if self.iteration is None:
+            return self.busy, self.held
+        ready = self.begun + self.waited
+        return self.busy + max(0, now - ready), self.held - max(0, ready - now)
 
 
 class Simulated:
@@ -85,6 +98,7 @@ class Simulated:
         self._leaps = leaps
         self._lanes: dict[int, _Lane] = {}
         self._leaping: dict[int, _Lane] = {}
+        self._ledger = Ledger()
 
     @property
     def load(self) -> int:
@@ -105,6 +119,7 @@ class Simulated:
         if len(self.clients) >= self._max_queue:
             raise QueueFull(f"{len(self.clients)} requests are live, the limit is {self._max_queue}.", "Try later.")
         self.clients[request.id] = client
+        self._ledger.open(request.id, now)
         self._on(Arrived(Arrival.of(request, oracle=self._oracle)), now)
 
     def cancel(self, request: int, now: int) -> None:
@@ -112,14 +127,25 @@ class Simulated:
         client = self.clients.get(request)
         if client and not client.over:
             for lane in self._lanes.values():
+                self._charge(lane, request, now)
                 if request in lane.joined:
                     self._write(client, lane.seen(request, now))
             client.over = True
             client.close("cancelled", "", now)
+            self._ledger.close(client, now)
             self._on(Cancelled(request), now)
+
+    def _charge(self, lane: _Lane, request: int, now: int) -> None:
+        """Account for a request that goes in the midst of an iteration of `lane`, if it is in it."""
+        busy, held = lane.spent(now)
+        if request in lane.joined:
+            self._ledger.add(request, busy, held)
+        elif lane.iteration and any(span.request == request for span in lane.iteration.spans):
+            self._ledger.add(request, busy - lane.busy, held - lane.held)
 
     def moved(self, transfer: Transfer, now: int) -> None:
         """A transfer has landed."""
+        self._ledger.moved(transfer, now)
         if transfer.source.pool is Pool.DEVICE:
             self.counters.swapped_out_bytes += transfer.bytes
         else:
@@ -128,7 +154,9 @@ class Simulated:
 
     def said(self, sender: str, message: Message, carried: Sequence[Client], now: int) -> None:
         """A message arrived, with the requests it carries."""
-        self.clients.update((client.request.id, client) for client in carried)
+        for client in carried:
+            self.clients[client.request.id] = client
+            self._ledger.open(client.request.id, now)
         self._on(Said(sender, message.body), now)
 
     def hand_over(self, requests: tuple[int, ...]) -> list[Client]:
@@ -136,7 +164,10 @@ class Simulated:
         for lane in self._lanes.values():
             for request in requests:
                 self._leave(lane, request)
-        return [self.clients.pop(request) for request in requests]
+        gone = [self.clients.pop(request) for request in requests]
+        for client in gone:
+            self._ledger.close(client, self._ledger.now)
+        return gone
 
     def woke(self, now: int) -> None:
         """The time the policy asked for has come."""
@@ -154,6 +185,8 @@ class Simulated:
         plan = self.policy.plan(now)
         if self.log and (plan is not IDLE or self.clients):
             self.log.plan(plan, now)
+        if plan.move:
+            self._ledger.planned(plan.move, now)
         for request in plan.finished:
             for lane in self._lanes.values():
                 if request in lane.joined:
@@ -166,15 +199,24 @@ class Simulated:
         lane = self._lanes.get(iteration.lane)
         if lane is None:
             lane = self._lanes[iteration.lane] = _Lane()
+        waited, ledger = ready - now, self._ledger
+        since = ledger.begins(now)
         for request in iteration.left:
             self._leave(lane, request)
+        lane.held += ledger.held - since
+        for span in iteration.spans:
+            ledger.enter(span.request, now, since)
+            if waited:
+                ledger.add(span.request, 0, waited)
         for span in iteration.joined:
+            ledger.enter(span.request, now, since)
             self._join(lane, span)
+        lane.held += waited
         self.counters.preemptions += len(iteration.left)
         size = len(lane.joined)
         chunks = [(span.count, span.start) for span in iteration.spans]
         end = ready + self._cost(chunks, size, lane.context)
-        lane.iteration, lane.begun, lane.waited = iteration, now, ready - now
+        lane.iteration, lane.begun, lane.waited = iteration, now, waited
         ends = lane.ends = [end]
         if iteration.leap.max_steps > 1 and self._leaps and not chunks:
             self._leap(lane, iteration, horizon)
@@ -215,8 +257,11 @@ class Simulated:
         iteration, ends = state.iteration, state.ends
         assert iteration is not None
         state.iteration = None
+        took = now - state.begun - state.waited
+        state.busy += took
+        self._ledger.ended(now)
         ended: list[Ended] = []
-        spans = [self._emit(span, now, ended) for span in iteration.spans]
+        spans = [self._emit(span, now, took, ended) for span in iteration.spans]
         steps, size = len(ends), len(state.joined)
         if size:
             state.timeline.extend(ends)
@@ -227,13 +272,14 @@ class Simulated:
         counters.iterations += steps
         counters.generated_tokens += steps * size
         counters.waiting_ns += state.waited
-        counters.compute_ns += now - state.begun - state.waited
-        times = Times(state.waited, now - state.begun - state.waited)
+        counters.compute_ns += took
+        times = Times(state.waited, took)
         self._on(Ran(iteration, Outcome(tuple(ends), tuple(spans), tuple(ended), times)), now)
 
-    def _emit(self, span: Span, now: int, ended: list[Ended]) -> SpanOutcome:
+    def _emit(self, span: Span, now: int, took: int, ended: list[Ended]) -> SpanOutcome:
         """A span has been computed; its token comes out if it is the last of its prompt."""
         self.counters.prompt_tokens += span.count
+        self._ledger.add(span.request, took, 0)
         if not span.emits:
             return SpanOutcome(span.count, 0)
         self.counters.generated_tokens += 1
@@ -248,6 +294,7 @@ class Simulated:
     def _finish(self, client: Client, now: int, step: int, ended: list[Ended]) -> None:
         client.over = True
         client.close("ok", StopReason.LENGTH.value, now)
+        self._ledger.close(client, now)
         ended.append(Ended(client.request.id, StopReason.LENGTH, step))
 
     # -- members -------------------------------------------------------------------------------------------------
@@ -257,6 +304,7 @@ class Simulated:
         client = self.clients[request]
         lane.joined[request] = tick
         lane.start[request] = span.start - tick
+        self._ledger.add(request, -lane.busy, -lane.held)
         lane.context += span.start
         heappush(lane.completions, (tick + client.want - client.output, request, tick))
 
@@ -266,6 +314,7 @@ class Simulated:
         if tick is None:
             return
         lane.context -= lane.start.pop(request) + lane.tick
+        self._ledger.add(request, lane.busy, lane.held)
         client = self.clients[request]
         if not client.over:
             self._write(client, lane.timeline[tick:])
