@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 Tier = Literal["smoke", "sim", "gpu", "paper"]
 Color = Literal["vermillion", "blue", "green", "orange", "purple", "sky", "grey"]
 Marker = Literal["o", "s", "^", "D", "v", "P", "X"]
-Statistic = Literal["ratio", "order", "equal", "absolute", "shrinks"]
+Statistic = Literal["ratio", "order", "equal", "absolute", "below", "shrinks"]
+Quantity = Literal["throughput_at_slo", "low_load_latency", "largest_gain", "largest"]
+Part = Literal["queueing", "swapping", "executing"]  # of a request's latency (systems/core/virtual/ledger.py)
 GridName = Literal["quick", "full"]
 Metric = Literal[
     "normalized_latency_mean",  # s per output token, mean over requests
     "normalized_latency_p95",
     "latency_per_token_mean",  # s per (prompt + output) token
     "slo_attainment",  # share of requests meeting both targets, failures count as misses
+    "latency_share",  # share of all requests' latency that is spent in one part of it (Series.part)
 ]
 
 
@@ -38,14 +41,15 @@ EXECUTORS: dict[Tier, str] = {
 class Workload:
     """Lengths and arrivals. `scale` divides both lengths (floor 1); `name` is a sampler or a file's format.
 
-    `lengths` (prompt, output), where given, is what every request of the workload "fixed" has.
+    `lengths` (prompt, output) is what every request of the workload "fixed" has; of a sampler, the unscaled means to
+    which its lengths are stretched.
     """
 
     name: str
     scale: float = 8.0
     arrivals: Literal["poisson", "gamma", "constant"] = "poisson"
     cv: float = 1.0
-    lengths: tuple[int, int] | None = None
+    lengths: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,8 @@ class Series:
 
     `engine` overrides fields of EngineConfig on top of the panel's. `name` is also the name of the series in
     the published data sets. `color` and `marker` stay the same in every figure of a system. `costs` names the
-    engine (systems/core/cost/engines.yaml) whose iteration times a simulation gives it.
+    engine (systems/core/cost/engines.yaml) whose iteration times a simulation gives it. `part` is what the line shows of
+    the latency, where the panel's metric is "latency_share".
     """
 
     name: str
@@ -104,6 +109,7 @@ class Series:
     color: Color = "grey"
     marker: Marker = "o"
     costs: str = "swifttransformer"
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +133,8 @@ class Panel:
     `turns`, unless 0, replaces the grid's (see Grid). `slo_of` names the panel in whose iterations the SLO counts,
     where the paper's SLO is the same number of seconds on both. `paper` names data sets of `paper.yaml` by source ({"paper": "fig14_bs64_paper", "re-run": ...}).
     `engine` overrides fields of EngineConfig (max_batch, device_pages, ...). `scene` is the panel at tier sim;
-    `tiers`, unless None, are the others on which it exists.
+    `tiers`, unless None, are the others on which it exists. `metric` and `series`, where given, replace the figure's.
+    `log`: both axes are logarithmic.
     """
 
     name: str
@@ -141,6 +148,9 @@ class Panel:
     slo_of: str = ""
     scene: Scene | None = None
     tiers: tuple[Tier, ...] | None = None
+    metric: Metric | None = None
+    series: tuple[Series, ...] = ()
+    log: bool = False
 
     def on(self, tier: Tier) -> bool:
         """Whether the panel exists at `tier`."""
@@ -170,13 +180,15 @@ class Claim:
 
     `quantity` is compared between series `a` and `b` on `panel`: "throughput_at_slo" is the x at which the metric
     first crosses the SLO, by linear interpolation; "low_load_latency" the metric averaged over x up to half of
-    where `b` crosses.
+    where `b` crosses; "largest_gain" the metric at the x where b / a is largest, and the ratio is then b / a;
+    "largest" the metric where it is largest.
 
     ratio     a / b lies within `tolerance` (relative) of `value`, or of [`value`, `value_high`]
     order     a / b > 1
     equal     a / b lies within `tolerance` of 1
     shrinks   a / b on `panel` is larger than a / b on `other_panel`
     absolute  `quantity` of `a` lies within `tolerance` of `value`; never judged at tier smoke
+    below     `quantity` of `a` is at most `value`
 
     `source` says where `value` was published. `data` is what the paper's own points give, where they contradict
     its text: our measurements are judged against it, the paper's points against `value`. `tiers` are those on which the claim can be tested, and `untested`
@@ -194,7 +206,7 @@ class Claim:
     tolerance: float
     tolerance_reason: str
     statistic: Statistic = "ratio"
-    quantity: Literal["throughput_at_slo", "low_load_latency"] = "throughput_at_slo"
+    quantity: Quantity = "throughput_at_slo"
     value_high: float | None = None
     data: float | None = None
     other_panel: str = ""
@@ -240,3 +252,11 @@ class Figure:
     def name(self) -> str:
         """`figure14`, without the system."""
         return self.id.partition("/")[2]
+
+    def metric_of(self, panel: Panel) -> Metric:
+        """What the panel's y axis shows."""
+        return panel.metric or self.metric
+
+    def series_of(self, panel: Panel) -> tuple[Series, ...]:
+        """The lines of the panel."""
+        return panel.series or self.series

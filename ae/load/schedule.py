@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ae.load.arrivals import Arrivals, times
-from ae.load.workload import drawn, fixed
+from ae.load.workload import drawn, fixed, stretched
 from systems.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -143,9 +143,14 @@ def plain(workload: Workload, load: Load) -> tuple[np.ndarray, Lengths]:
 
 
 def source_of(workload: Workload, *, independent: bool = False) -> Source:
-    """Draw lengths as a figure's workload says. Raises UsageError for a name that is none."""
+    """Draw lengths as a figure's workload says. Raises UsageError for a name that is none, and for lengths that cannot be."""
+    if workload.name == "fixed":
+        if workload.lengths is None or any(length != int(length) for length in workload.lengths):
+            raise UsageError("A workload of equal requests needs two whole lengths.", "Give `lengths`.")
+        prompt, output = map(int, workload.lengths)
+        return fixed(prompt, output)
     if workload.lengths:
-        return fixed(*workload.lengths)
+        return stretched(workload.name, workload.lengths, scale=workload.scale, independent=independent)
     return drawn(workload.name, scale=workload.scale, independent=independent)
 
 

@@ -220,6 +220,39 @@ def drawn(name: str, *, scale: float = 1.0, independent: bool = False) -> Source
     return source
 
 
+def stretched(name: str, means: tuple[float, float], *, scale: float = 1.0, independent: bool = False) -> Source:
+    """Make a source of pairs of the published workload `name`, stretched to other mean lengths (prompt, output).
+
+    What a length has beyond its first token is multiplied, so that no length falls below 1, the means are met and the
+    ranks stay: the spread (as a share of the mean) and the dependence of the two lengths are the workload's. `scale`
+    divides both means. Raises UsageError for a mean below 1.
+    """
+    workload = published(name)
+    prompt, output = (mean / scale for mean in means)
+    if min(prompt, output) < 1:
+        raise UsageError(f"Mean lengths of {prompt:g} and {output:g} tokens cannot be drawn.", "Give at least 1 each.")
+
+    def source(n: int, limit: int, rng: np.random.Generator) -> Lengths:
+        pairs = sample(workload, 2 * n, rng, independent=independent)
+        long = Lengths(
+            _stretch(pairs.prompt, workload.prompt_mean, prompt), _stretch(pairs.output, workload.output_mean, output)
+        )
+        fits = long.take(long.total <= limit)
+        if len(fits) < n:
+            raise UsageError(
+                f"Most requests of workload {name!r} with means {prompt:g} and {output:g} exceed {limit} tokens.",
+                "Use smaller means or a larger context window.",
+            )
+        return fits.take(np.arange(n))
+
+    return source
+
+
+def _stretch(tokens: Ints, mean: float, to: float) -> Ints:
+    longer: Ints = np.rint((tokens - 1) * ((to - 1) / (mean - 1))).astype(np.int64)
+    return longer + 1
+
+
 def fixed(prompt: int, output: int) -> Source:
     """Make a source of equal requests. Raises UsageError when one does not fit."""
 
