@@ -64,7 +64,7 @@ def _entry(v: Verdict) -> dict[str, Any]:
         "remedy": v.remedy,
         "section": claim.section,
         "wording": claim.wording,
-        "statistic": f"{claim.statistic} of {claim.quantity}: {claim.a} / {claim.b}",
+        "statistic": f"{claim.statistic} of {claim.quantity}: {' / '.join(dict.fromkeys((claim.a, claim.b)))}",
         "panel": claim.panel + (f", against {claim.other_panel}" if claim.other_panel else ""),
         "published": claim.value if claim.value_high is None else [claim.value, claim.value_high],
         "published_in": claim.source,
@@ -78,7 +78,8 @@ def _entry(v: Verdict) -> dict[str, Any]:
 
 
 def _side(side: Side) -> str:
-    return f"{side.panel}, {side.series}, trial {side.trial}: {side.found}"
+    at = "" if side.at is None else f" at x = {side.at:g}"
+    return f"{side.panel}, {side.series}, trial {side.trial}: {side.found}{at}"
 
 
 def _number(value: float) -> float | str:

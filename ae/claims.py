@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ae import paper
-from ae.curves import Estimate, Span, combine, crossing, finished, low_load, trials
+from ae.curves import Estimate, Span, combine, crossing, finished, low_load, trials, usable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,12 +28,13 @@ _BOUND = "a curve does not cross the SLO within the loads that were run"
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one series gave in one trial, behind a verdict: x at the SLO, or the latency at low load."""
+    """What one series gave in one trial, behind a verdict: x at the SLO, or a value, and `at` which x if at one."""
 
     panel: str
     series: str
     trial: int
     found: Span
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +87,17 @@ def judge_paper(figure: Figure, published: Published) -> list[Verdict]:
 
 
 def gains(claim: Claim, sides: Sequence[Side]) -> list[Span]:
-    """Return the claim's statistic of each trial that has all its sides: a / b, over the other panel's if it shrinks."""
+    """Return the claim's statistic of each trial that has all its sides: a / b, over the other panel's if it shrinks.
+
+    It is b / a for the largest gain, and `a` alone where the claim is about one number.
+    """
     found = []
     for trial in sorted({s.trial for s in sides}):
         of = {(s.panel, s.series): s.found for s in sides if s.trial == trial}
         panels = [claim.panel, *([claim.other_panel] if claim.statistic == "shrinks" else [])]
         if any((p, s) not in of for p in panels for s in (claim.a, claim.b)):
             continue
-        each = [of[p, claim.a].over(of[p, claim.b]) for p in panels]
+        each = [_compared(claim, of[p, claim.a], of[p, claim.b]) for p in panels]
         found.append(each[0] if len(each) == 1 else each[0].over(each[1]))
     return found
 
@@ -103,6 +107,8 @@ def sides_of(figure: Figure, claim: Claim, rows: Sequence[Row]) -> list[Side]:
     falling = figure.metric == "slo_attainment"
     lines = {key: finished(by, figure.grids.values()) for key, by in _lines(claim, rows).items()}
     at = {(p, s, t): crossing(r, falling=falling) for (p, s), by in lines.items() for t, r in by.items()}
+    if claim.quantity in ("largest", "largest_gain"):
+        return _largest(claim, lines)
     if claim.quantity == "throughput_at_slo":
         return [Side(p, s, t, span) for (p, s, t), span in at.items()]
     halves = {(p, t): span.low / 2 for (p, s, t), span in at.items() if s == claim.b}
@@ -112,6 +118,30 @@ def sides_of(figure: Figure, claim: Claim, rows: Sequence[Row]) -> list[Side]:
         for t, r in by.items()
         if (p, t) in halves and any(row.x <= halves[p, t] for row in r)
     ]
+
+
+def _compared(claim: Claim, a: Span, b: Span) -> Span:
+    if claim.statistic in ("absolute", "below"):
+        return a
+    return b.over(a) if claim.quantity == "largest_gain" else a.over(b)
+
+
+def _largest(claim: Claim, lines: dict[tuple[str, str], dict[int, list[Row]]]) -> list[Side]:
+    """Return, per trial, the values of both series at the x where b / a, or `a` itself, is largest."""
+    ours, theirs = lines[claim.panel, claim.a], lines[claim.panel, claim.b]
+    found: list[Side] = []
+    for trial in sorted(ours.keys() & theirs.keys()):
+        other = {row.x: row for row in theirs[trial] if usable(row)}
+        pairs = [(row, other[row.x]) for row in ours[trial] if usable(row) and row.x in other]
+        if pairs:
+            a, b = max(pairs, key=lambda pair: pair[0].value if claim.quantity == "largest" else _gain(pair))
+            sides = {claim.a: a, claim.b: b}  # one, where a number is claimed
+            found += [Side(claim.panel, s, trial, Span(row.value, row.value), row.x) for s, row in sides.items()]
+    return found
+
+
+def _gain(pair: tuple[Row, Row]) -> float:
+    return pair[1].value / pair[0].value if pair[0].value > 0 else 0.0
 
 
 def _lines(claim: Claim, rows: Sequence[Row]) -> dict[tuple[str, str], dict[int, list[Row]]]:
@@ -192,7 +222,7 @@ def _verdict(
 
 def _decide(claim: Claim, found: Estimate, source: str, *, confirmed: bool) -> tuple[Outcome, str]:
     """Apply the rules of the claim's statistic to an estimate that exists, and say when it rests on few trials."""
-    rule = _within_only if claim.statistic in ("equal", "absolute") else _larger
+    rule = {"equal": _within_only, "absolute": _within_only, "below": _below}.get(claim.statistic, _larger)
     outcome, reason = rule(claim, found, source)
     if confirmed:
         return outcome, reason
@@ -226,6 +256,16 @@ def _within_only(claim: Claim, found: Estimate, source: str) -> tuple[Outcome, s
     return "met", f"within {claim.tolerance:.0%}"
 
 
+def _below(claim: Claim, found: Estimate, source: str) -> tuple[Outcome, str]:
+    """Judge a claim of an upper bound: value and interval must lie below it."""
+    limit = bounds(claim, source)[1] * (1 + claim.tolerance)
+    if found.value is None:
+        return "not testable here", "known only as a bound"
+    if found.value > limit:
+        return "not met", f"above {limit:g}"
+    return ("met", f"at most {limit:g}") if found.high <= limit else ("direction only", "its interval reaches above")
+
+
 def _distance(claim: Claim, value: float, source: str) -> float:
     """Return how far `value` is from what is expected, relative to it; 0 when within the tolerance."""
     low, high = bounds(claim, source)
@@ -246,5 +286,7 @@ def expected(claim: Claim, source: str) -> str:
     low, high = bounds(claim, source)
     if claim.statistic in ("order", "shrinks"):
         return "expected > 1" + ("" if math.isclose(low, 1.0) else f" (published {low:g})")
+    if claim.statistic == "below":
+        return f"published < {high:g}"
     number = f"{low:g}" if low == high else f"{low:g} to {high:g}"
     return f"published {number} ± {claim.tolerance:.0%}"

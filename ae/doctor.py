@@ -51,10 +51,10 @@ def examine() -> list[Check]:
 
 def needs(figure: Figure) -> list[Check]:
     """Check what one figure asks for beyond that."""
-    smoke = "smoke" in figure.tiers
+    here = bool({"smoke", "sim"} & set(figure.tiers))
     found = ", ".join(figure.tiers)
-    fix = "" if smoke else f"Its tiers need {figure.hardware}."
-    return [Check(f"{figure.id} tiers", smoke, found, "smoke (this machine is enough)", fix, required=False)]
+    fix = "" if here else f"Its tiers need {figure.hardware}."
+    return [Check(f"{figure.id} tiers", here, found, "smoke or sim (this machine is enough)", fix, required=False)]
 
 
 def _python() -> Check:

@@ -14,7 +14,7 @@ from ae.table import Row
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ae.figure import Claim, Color, Figure, Marker, Panel
+    from ae.figure import Claim, Color, Figure, Marker, Panel, Quantity, Series
     from ae.paper import Published
 
 # A server of the user's own (`--series`) is drawn with what the figure's series leave free.
@@ -45,11 +45,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """The headline of a layer: how much more `a` carries than `b`."""
+    """The headline of a layer: how much more `a` carries than `b`, or how much lower its latency is at the best x."""
 
     a: str
     b: str
     found: Estimate
+    quantity: Quantity = "throughput_at_slo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def measured(figure: Figure, panel: Panel, rows: Sequence[Row]) -> Layer | None:
     counts = [r.requests for r in ours]
     return Layer(
         source=MEASURED,
-        lines=_lines(figure, panel, ours, _styles(figure, ours, None)),
+        lines=_lines(figure, panel, ours, _styles(figure.series_of(panel), ours, None)),
         slo=sum(r.slo for r in known) / len(known) if known else 0.0,
         gains=_gains(figure, panel, ours),
         capacity=max((r.rate / r.x for r in ours if r.x > 0), default=0.0),
@@ -92,11 +93,11 @@ def published(figure: Figure, panel: Panel, known: Published) -> list[Layer]:
     """Summarise each publication of one panel whose metric is the figure's; others have another axis."""
     layers = []
     for label, data in known.of(panel):
-        if data.metric != figure.metric:
+        if data.metric != figure.metric_of(panel):
             continue
         slo = paper.threshold(figure, panel, data)
         points = paper.rows(panel, label, data, slo)
-        lines = list(_lines(figure, panel, points, _styles(figure, points, known)))
+        lines = list(_lines(figure, panel, points, _styles(figure.series_of(panel), points, known)))
         drawn = {line.series: i for i, line in enumerate(lines)}
         for series, x in data.at_slo:
             at = Estimate(x, x, x, 1)
@@ -104,7 +105,7 @@ def published(figure: Figure, panel: Panel, known: Published) -> list[Layer]:
                 lines[drawn[series]] = replace(lines[drawn[series]], carries=at)
             else:
                 row = Row(panel.name, series, x, x, 0, slo, source=label, slo=slo)
-                line = _lines(figure, panel, [row], _styles(figure, [row], known))[0]
+                line = _lines(figure, panel, [row], _styles(figure.series_of(panel), [row], known))[0]
                 lines.append(replace(line, carries=at))
         layers.append(Layer(label, tuple(lines), slo, _paper_gains(figure, panel, lines)))
     return layers
@@ -118,7 +119,7 @@ def _lines(figure: Figure, panel: Panel, rows: Sequence[Row], styles: Sequence[L
             continue
         every = [r for t in by_trial.values() for r in t]
         whole = finished(by_trial, figure.grids.values()).values()
-        spans = [crossing(t, falling=figure.metric == "slo_attainment") for t in whole]
+        spans = [crossing(t, falling=figure.metric_of(panel) == "slo_attainment") for t in whole]
         carries = None if not spans or any(s.blocked for s in spans) else combine(spans)
         hollow = tuple(Dot(r.x, r.value) for r in every if not usable(r) and math.isfinite(r.value))
         found.append(replace(style, dots=_dots(every), hollow=hollow, carries=carries))
@@ -138,9 +139,9 @@ def _dots(rows: Sequence[Row]) -> tuple[Dot, ...]:
     return tuple(Dot(x, sum(v) / len(v), half_width(v) if len(v) > 2 else 0.0) for x, v in at.items())
 
 
-def _styles(figure: Figure, rows: Sequence[Row], known: Published | None) -> list[Line]:
-    """Give every series of `rows` its look: the figure's own, then spare ones for series that it does not declare."""
-    own = {s.name: Line(s.name, s.label, s.color, s.marker, (), (), None) for s in figure.series}
+def _styles(declared: Sequence[Series], rows: Sequence[Row], known: Published | None) -> list[Line]:
+    """Give every series of `rows` its look: the declared ones', then spare ones for those that are not declared."""
+    own = {s.name: Line(s.name, s.label, s.color, s.marker, (), (), None) for s in declared}
     extra = sorted({r.series for r in rows} - set(own))
     if known is not None:
         own |= {s: replace(line, label=known.label(s)) for s, line in own.items()}
@@ -150,14 +151,14 @@ def _styles(figure: Figure, rows: Sequence[Row], known: Published | None) -> lis
 
 
 def _pairs(figure: Figure, panel: Panel) -> list[Claim]:
-    """Return, moved to this panel, one claim per pair of the figure's own series whose throughput it compares.
+    """Return, moved to this panel, one claim per pair of its own series whose throughput (or largest gain) is claimed.
 
     Every panel shows the same pairs, so that panels can be read against each other.
     """
-    own = {s.name for s in figure.series}
+    own = {s.name for s in figure.series_of(panel)}
     pairs: dict[tuple[str, str], Claim] = {}
     for claim in figure.claims:
-        if claim.quantity == "throughput_at_slo" and {claim.a, claim.b} <= own:
+        if claim.quantity in ("throughput_at_slo", "largest_gain") and {claim.a, claim.b} <= own:
             plain = replace(claim, panel=panel.name, other_panel="", statistic="ratio")
             pairs.setdefault((claim.a, claim.b), plain)
     return list(pairs.values())
@@ -169,7 +170,7 @@ def _gains(figure: Figure, panel: Panel, rows: Sequence[Row]) -> tuple[Gain, ...
         sides = sides_of(figure, claim, rows)
         spans = gains(claim, sides)
         if spans and not any(s.found.blocked for s in sides):
-            found.append(Gain(claim.a, claim.b, combine(spans)))
+            found.append(Gain(claim.a, claim.b, combine(spans), claim.quantity))
     return tuple(found)
 
 

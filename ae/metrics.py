@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ae.figure import Metric
+    from ae.figure import Metric, Part
     from systems.core.record import Record
 
 DEFINITIONS = 1  # version of the definitions below, written next to every result
@@ -66,6 +66,28 @@ def normalized_latency(record: Record, since: Since = "scheduled") -> float | No
 def latency_per_token(record: Record, since: Since = "scheduled") -> float:
     """End-to-end latency / (prompt + output tokens)."""
     return e2e(record, since) / max(1, record.prompt + record.output)
+
+
+def seconds_in(record: Record, part: Part) -> float | None:
+    """Time that a request spent in one part of its latency; None where nobody counted it (it was not simulated).
+
+    queueing = end-to-end latency - executing - swapping; the other two: systems/core/virtual/ledger.py.
+    """
+    if record.executing is None or record.swapping is None:
+        return None
+    if part == "queueing":
+        return max(0.0, e2e(record) - record.executing - record.swapping)
+    return record.executing if part == "executing" else record.swapping
+
+
+def latency_share(records: Iterable[Record], part: Part) -> float:
+    """Time that all requests spent in `part` / their latency, both summed over those that ended well.
+
+    NaN without such requests, or where nobody counted.
+    """
+    good = [r for r in measured(records) if r.status == "ok"]
+    spent = [s for r in good if (s := seconds_in(r, part)) is not None]
+    return sum(spent) / sum(map(e2e, good)) if good and len(spent) == len(good) else float("nan")
 
 
 def itl(record: Record) -> NDArray[np.float64]:
@@ -221,13 +243,23 @@ def shared(records: Iterable[Record]) -> float:
     return together / max(1, sum(run.number for run in runs))
 
 
-def metric(name: Metric, records: Sequence[Record], slo: Targets | None = None, since: Since = "scheduled") -> float:
+def metric(
+    name: Metric,
+    records: Sequence[Record],
+    slo: Targets | None = None,
+    since: Since = "scheduled",
+    part: Part | None = None,
+) -> float:
     """Compute a figure's metric over all measured requests. NaN when no request defines it.
 
     A latency runs over the requests that ended well, so it is valid only where all did: see `validity.judge`.
+    `part` is which share a "latency_share" is.
     """
     if name == "slo_attainment":
         return slo_attainment(records, slo or Targets(), since)
+    if name == "latency_share":
+        assert part, "a line of a panel of shares says which part it shows"
+        return latency_share(records, part)
     good = [r for r in measured(records) if r.status == "ok"]
     values = np.array([v for v in (_PER_REQUEST[name](r, since) for r in good) if v is not None])
     if not len(values):

@@ -93,12 +93,12 @@ def _row(figure: Figure, slot: Slot, point: Point, attempt: Attempt) -> Row:
         x=slot.load,
         rate=point.rate,
         trial=slot.trial,
-        value=metrics.metric(figure.metric, records, slo),
+        value=metrics.metric(figure.metric_of(slot.panel), records, slo, part=slot.series.part),
         requests=len(kept),
         failed=sum(r.status != "ok" for r in kept),
         valid=verdict.valid,
         why=verdict.why,
-        slo=slot.panel.slo.share if figure.metric == "slo_attainment" else slo.normalized or 0.0,
+        slo=slot.panel.slo.share if figure.metric_of(slot.panel) == "slo_attainment" else slo.normalized or 0.0,
     )
 
 

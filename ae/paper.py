@@ -84,7 +84,8 @@ def load(path: Path) -> Published:
     """Read one `paper.yaml`. Raises UsageError, naming the data set, when one is malformed."""
     tree = cast("dict[str, Any]", yaml.safe_load(path.read_text()))
     sets = tuple(_set(name, entry, path) for name, entry in tree.get("sets", {}).items())
-    return Published(sets, tuple(tree.get("labels", {}).items()))
+    shares = tuple(_shares(name, entry, path) for name, entry in tree.get("breakdowns", {}).items())
+    return Published((*sets, *shares), tuple(tree.get("labels", {}).items()))
 
 
 def _set(name: str, entry: dict[str, Any], path: Path) -> PaperSet:
@@ -103,6 +104,22 @@ def _set(name: str, entry: dict[str, Any], path: Path) -> PaperSet:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"Data set {name!r} of {path} is malformed: {error}.", "Correct the file.") from error
+
+
+_PARTS = {"queueing": "queuing", "swapping": "swapping", "executing": "execution"}  # our word: the paper's
+
+
+def _shares(name: str, entry: dict[str, Any], path: Path) -> PaperSet:
+    """Turn seconds in each part of the latency into shares of it, a curve per part."""
+    try:
+        total = [sum(parts) for parts in zip(*(entry[word] for word in _PARTS.values()), strict=True)]
+        curves = tuple(
+            _curve(part, entry["x"], [s / t for s, t in zip(entry[word], total, strict=True)], 1.0)
+            for part, word in _PARTS.items()
+        )
+        return PaperSet(name, "latency_share", entry["source"], entry["kind"], curves)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"Breakdown {name!r} of {path} is malformed: {error}.", "Correct the file.") from error
 
 
 def _curve(series: str, x: list[float], y: list[float], unit: float) -> Curve:
@@ -124,4 +141,4 @@ def threshold(figure: Figure, panel: Panel, published: PaperSet) -> float:
     """Return what the paper's points are judged against: seconds, or the share that must be met."""
     if published.slo is not None:
         return published.slo
-    return panel.slo.share if figure.metric == "slo_attainment" else panel.slo.paper_normalized
+    return panel.slo.share if figure.metric_of(panel) == "slo_attainment" else panel.slo.paper_normalized

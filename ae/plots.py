@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from io import BytesIO
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 from PIL import Image
 
 from ae import layers
@@ -62,11 +64,17 @@ SLO_LINE: dict[str, Any] = {"color": "#444444", "linewidth": 1, "linestyle": (0,
 UNITS = {1e-3: "ms", 1.0: "s", 0.01: "%"}
 HEADROOM = 1.8  # top of a latency axis, in SLOs: near the paper's 0.5 for its 0.3
 DPI = 110
+COLUMN = 90  # characters of a title above one column
+SHARE = "share of all requests' latency, %"
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """One pair of axes to be filled: its layers (several publications share axes), units and words."""
+    """One pair of axes to be filled: its layers (several publications share axes), units and words.
+
+    `slo_label` is empty where nothing is judged. `log`, `log_x`: that axis is logarithmic. `stacked`: its lines are
+    shares of one whole.
+    """
 
     layers: tuple[Layer, ...]
     unit: float
@@ -76,6 +84,8 @@ class _Frame:
     title: str
     falling: bool
     log: bool = False
+    log_x: bool = False
+    stacked: bool = False
     ground: str = "white"
     empty: str = ""
 
@@ -94,7 +104,9 @@ def draw(figure: Figure, rows: Sequence[Row], published: Published, tier: Tier, 
         for line, frames in zip(axes, grid, strict=True):
             for ax, i in zip(line, columns, strict=True):
                 _fill(ax, frames[i])
-        canvas.suptitle(_title(figure, rows, tier), fontsize=9, x=0.01, ha="left", linespacing=1.5)
+        head, *rest = _title(figure, rows, tier).split("\n")
+        title = "\n".join([head, *(fill(line, COLUMN * len(columns)) for line in rest)])
+        canvas.suptitle(title, fontsize=9, x=0.01, ha="left", linespacing=1.5)
         return _save(canvas, stem)
 
 
@@ -123,13 +135,18 @@ def _title(figure: Figure, rows: Sequence[Row], tier: Tier) -> str:
     few, many = min(layer.requests[0] for layer in ours), max(layer.requests[1] for layer in ours)
     n = max(layer.trials for layer in ours)
     how = "simulated" if tier == "sim" else "measured here"
-    words = [f"Left: {how}, tier {tier} ({EXECUTORS[tier]}), {n} trial{'s' if n > 1 else ''}"]
+    beside = any(panel.paper for panel in figure.panels)
+    side = "Left: " if beside else ""
+    words = [f"{side}{how}, tier {tier} ({EXECUTORS[tier]}), {n} trial{'s' if n > 1 else ''}"]
     left_out = max(layer.left_out for layer in ours)
     words[0] += f" ({unfinished(left_out)} drawn but not judged)" if left_out else ""
-    words += [f"{few} to {many} requests a point"] if many else []
+    counts = f"{few}" if few == many else f"{few} to {many}"
+    words += [f"{counts} requests a point"] if many else []
     words += ["error bars: 95 % interval over trials"] if n > 2 else ["no interval below 3 trials"]
     words += ["hollow: invalid"] if any(line.hollow for layer in ours for line in layer.lines) else []
     several = any(len(panel.paper) > 1 for panel in figure.panels)
+    if not beside:
+        return f"{head}\n{', '.join(words)}"
     right = f"Right, grey: published points, {figure.hardware}" + (
         "; dashed: the authors' own re-run" if several else ""
     )
@@ -143,15 +160,15 @@ def _has(panel: Panel, tier: Tier, rows: Sequence[Row]) -> bool:
 
 def _row(figure: Figure, panel: Panel, rows: Sequence[Row], published: Published, tier: Tier) -> tuple[_Frame, _Frame]:
     ours, theirs = layers.measured(figure, panel, rows), tuple(layers.published(figure, panel, published))
-    falling = figure.metric == "slo_attainment"
+    right = _paper_side(figure, panel, theirs)
     if tier == "sim":
-        return _paper_scale(figure, panel, ours, theirs)
-    x_label = figure.x_label + (f", 1 = {ours.capacity:.3g} requests/s" if ours else "")
+        return _simulated(figure, panel, ours, right), right
+    falling = right.falling
     multiple = f"SLO: {panel.slo.normalized:g}x decode iteration"
     left = _Frame(
         layers=(ours,) if ours else (),
         unit=figure.y_unit,
-        x_label=x_label,
+        x_label=figure.x_label + (f", 1 = {ours.capacity:.3g} requests/s" if ours else ""),
         y_label=figure.y_label + ("" if falling else "\n(log scale)"),
         slo_label=_slo(ours, figure.y_unit, "target" if falling else multiple),
         title=f"{panel.title}: here" if ours else f"{panel.title}: nothing measured yet",
@@ -159,43 +176,40 @@ def _row(figure: Figure, panel: Panel, rows: Sequence[Row], published: Published
         log=not falling,
         empty=_missing(figure, panel),
     )
-    right = _Frame(
-        layers=theirs,
-        unit=figure.paper_y_unit,
-        x_label=figure.paper_x_label,
-        y_label=figure.paper_y_label,
-        slo_label=_slo(theirs[0] if theirs else None, figure.paper_y_unit, "target" if falling else "SLO"),
-        title=f"{panel.title}: {' and '.join(t.source for t in theirs)}" if theirs else f"{panel.title}: not published",
-        ground="#F4F4F4",
-        falling=falling,
-    )
     return left, right
 
 
-def _paper_scale(figure: Figure, panel: Panel, ours: Layer | None, theirs: tuple[Layer, ...]) -> tuple[_Frame, _Frame]:
-    """A simulation is at the paper's own scale: both sides have the same axes and units."""
-    falling = figure.metric == "slo_attainment"
-    assert panel.scene is not None
-    where = f"{panel.scene.model}, {panel.scene.tp * panel.scene.pp}x {panel.scene.gpu}"
-    right = _Frame(
+def _paper_side(figure: Figure, panel: Panel, theirs: tuple[Layer, ...]) -> _Frame:
+    """Published points have the paper's own axes and units."""
+    falling, stacked = (figure.metric_of(panel) == name for name in ("slo_attainment", "latency_share"))
+    words = "target" if falling else "SLO" if panel.slo.paper_normalized else ""
+    return _Frame(
         layers=theirs,
-        unit=figure.paper_y_unit,
+        unit=0.01 if stacked else figure.paper_y_unit,
         x_label=figure.paper_x_label,
-        y_label=figure.paper_y_label,
-        slo_label=_slo(theirs[0] if theirs else None, figure.paper_y_unit, "target" if falling else "SLO"),
+        y_label=SHARE if stacked else figure.paper_y_label,
+        slo_label=_slo(theirs[0] if theirs else None, figure.paper_y_unit, words) if words else "",
         title=f"{panel.title}: {' and '.join(t.source for t in theirs)}" if theirs else f"{panel.title}: not published",
         ground="#F4F4F4",
         falling=falling,
+        log=panel.log,
+        log_x=panel.log,
+        stacked=stacked,
     )
-    left = replace(
+
+
+def _simulated(figure: Figure, panel: Panel, ours: Layer | None, right: _Frame) -> _Frame:
+    """A simulation is at the paper's own scale: both sides have the same axes and units."""
+    scene = panel.scene
+    where = f", {scene.model}, {scene.tp * scene.pp}x {scene.gpu}" if scene else ""
+    return replace(
         right,
         layers=(ours,) if ours else (),
-        slo_label=_slo(ours, figure.paper_y_unit, "target" if falling else "SLO"),
-        title=f"{panel.title}: simulated, {where}" if ours else f"{panel.title}: nothing simulated yet",
+        slo_label=right.slo_label and _slo(ours, figure.paper_y_unit, "target" if right.falling else "SLO"),
+        title=f"{panel.title}: simulated{where}" if ours else f"{panel.title}: nothing simulated yet",
         ground="white",
         empty=f"To simulate it: ae run {figure.id} --tier sim",
     )
-    return left, right
 
 
 def _missing(figure: Figure, panel: Panel) -> str:
@@ -221,25 +235,65 @@ def _fill(ax: Axes, frame: _Frame) -> None:
     ax.set_facecolor(frame.ground)
     ax.set_xlabel(frame.x_label)
     ax.set_ylabel(frame.y_label)
+    if frame.stacked:
+        _stack(ax, frame)
+        return
+    top = _scale(ax, frame)
     slo = frame.layers[0].slo / frame.unit
-    top = 1.05 / frame.unit if frame.falling else HEADROOM * slo or _reach(frame)[1] / frame.unit
-    if frame.log:
-        low, high = _reach(frame)
-        ax.set_yscale("log")
-        top = 1.3 * max(high / frame.unit, slo)
-        ax.set_ylim(0.75 * min(low / frame.unit, slo or math.inf), top)
-        ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_formatter(NullFormatter())
-    else:
-        ax.set_ylim(0, top)
-    ax.set_xlim(0, _right(frame.layers))
-    ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
     if slo:
         ax.axhline(slo, **SLO_LINE, zorder=1.5)
     for i, layer in enumerate(frame.layers):
         for j, line in enumerate(layer.lines):
             _line(ax, line, layer, frame.unit, top, faint=i > 0, nudge=j)
     _legend(ax, frame)
+
+
+def _scale(ax: Axes, frame: _Frame) -> float:
+    """Set both axes; return the top of the vertical one."""
+    slo = frame.layers[0].slo / frame.unit
+    low, high = (value / frame.unit for value in _reach(frame))
+    if frame.log:
+        ax.set_yscale("log")
+        top = 1.3 * max(high, slo)
+        ax.set_ylim(0.75 * min(low, slo or math.inf), top)
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        top = 1.05 / frame.unit if frame.falling else HEADROOM * slo or high
+        ax.set_ylim(0, top)
+    if frame.log_x:
+        drawn = [dot for layer in frame.layers for line in layer.lines for dot in (*line.dots, *line.hollow)]
+        places = sorted({dot.x for dot in drawn}) or [1.0]
+        ax.set_xscale("log")
+        ax.set_xlim(places[0] / 1.2, places[-1] * 1.2)
+        ax.xaxis.set_major_locator(FixedLocator(places))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter("{x:g}")
+    else:
+        ax.set_xlim(0, _right(frame.layers))
+        ax.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
+    return top
+
+
+def _stack(ax: Axes, frame: _Frame) -> None:
+    """Draw the shares on top of each other, the first line at the bottom, each with its smallest and largest value."""
+    lines = frame.layers[0].lines
+    x = sorted(set.intersection(*({d.x for d in line.dots} for line in lines)))
+    below = [0.0] * len(x)
+    handles = []
+    for line in lines:
+        at = {d.x: d.y / frame.unit for d in line.dots}
+        above = [base + at[place] for base, place in zip(below, x, strict=True)]
+        ax.fill_between(x, below, above, color=PALETTE[line.color], alpha=0.85, linewidth=0)
+        ax.plot(x, above, color="white", linewidth=0.8, marker=line.marker, markersize=3)
+        shares = [at[place] for place in x] or [math.nan]
+        label = f"{line.label}\n{min(shares):.1f} to {max(shares):.1f} %"
+        handles.append(Patch(color=PALETTE[line.color], alpha=0.85, label=label))
+        below = above
+    ax.set_ylim(0, 100)
+    if len(x) > 1:
+        ax.set_xlim(x[0], x[-1])
+    ax.legend(handles=handles[::-1], loc="upper left", bbox_to_anchor=(1.01, 1.04), labelspacing=0.5)
 
 
 def _reach(frame: _Frame) -> tuple[float, float]:
@@ -286,14 +340,15 @@ def _line(ax: Axes, line: Line, layer: Layer, unit: float, top: float, *, faint:
 
 def _legend(ax: Axes, frame: _Frame) -> None:
     """Put beside the axes what the dashed line is and what each series carries there."""
-    handles, labels = [Line2D([], [], **SLO_LINE)], [frame.slo_label]
+    judged = bool(frame.slo_label)
+    handles, labels = ([Line2D([], [], **SLO_LINE)], [frame.slo_label]) if judged else ([], [])
     lines = {line.series: line for layer in reversed(frame.layers) for line in layer.lines}
     for series, line in lines.items():
         at = [(i, one) for i, layer in enumerate(frame.layers) for one in layer.lines if one.series == series]
         carried = [_carried(one) + (" (re-run)" if i else "") for i, one in at]
         handles.append(Line2D([], [], color=PALETTE[line.color], marker=line.marker, markersize=5))
-        labels.append(f"{line.label}\n{', '.join(carried)}")
-    title = "load at the target" if frame.falling else "load at the SLO"
+        labels.append(f"{line.label}\n{', '.join(carried)}" if judged else line.label)
+    title = ("load at the target" if frame.falling else "load at the SLO") if judged else None
     box = ax.legend(handles, labels, title=title, loc="upper left", bbox_to_anchor=(1.01, 1.04), labelspacing=0.5)
     box.get_title().set_color("#444444")
 
@@ -303,15 +358,21 @@ def _carried(line: Line) -> str:
 
 
 def _headline(found: Sequence[Layer]) -> str:
-    """Say how much more the first claim's system carries than the others: `A carries 1.60x [1.40, 1.80] B, 1.80x C`."""
+    """Say how much more the first claim's system carries than the others: `A carries 1.60x [1.40, 1.80] B, 1.80x C`.
+
+    Where the claims are about the largest gain: `A gains up to 8.90x over B, 1.87x over C`.
+    """
     if not found or not found[0].gains:
         return ""
     names = {line.series: line.label for layer in found for line in layer.lines}
-    first = found[0].gains[0].a
-    words = [f"{_times(g)} {names[g.b]}" for g in found[0].gains if g.a == first]
-    # Two intervals on one line would reach into the right column.
-    between = ",\n" if any("[" in word for word in words) else ", "
-    return f"{names[first]} carries {between.join(words)}"
+    first = found[0].gains[0]
+    verb, over = ("carries", "") if first.quantity == "throughput_at_slo" else ("gains up to", "over ")
+    words = [
+        f"{_times(g)} {over}{names[g.b]}" for g in found[0].gains if (g.a, g.quantity) == (first.a, first.quantity)
+    ]
+    # Two intervals, or three numbers, on one line would reach into the right column.
+    between = ",\n" if len(words) > 2 or any("[" in word for word in words) else ", "
+    return f"{names[first.a]} {verb} {between.join(words)}"
 
 
 def _times(gain: Gain) -> str:

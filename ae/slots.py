@@ -50,7 +50,7 @@ def slots(figure: Figure, grid: GridName, tier: Tier = "smoke") -> list[Slot]:
         for trial in range(chosen.trials)
         for panel in _panels(figure, chosen, tier)
         for load in chosen.loads
-        for series in figure.series
+        for series in figure.series_of(panel)
     ]
 
 

@@ -36,6 +36,11 @@ class Plan:
     megabytes: float
 
 
+def having(figures: list[Figure], options: Options) -> list[Figure]:
+    """Leave out, of several figures, those that do not exist at this tier; what is asked for alone says so itself."""
+    return [figure for figure in figures if options.tier in figure.tiers] or figures
+
+
 def plan(figure: Figure, options: Options) -> Plan:
     """What a run would do. Runs and writes nothing. Raises UsageError."""
     if options.tier == "sim":

@@ -57,7 +57,7 @@ def plan(
     from ae.options import options
 
     chosen = options(tier, full=full, series=series or ())
-    plans = [(figure, tiers.plan(figure, chosen)) for figure in catalog.select(figures)]
+    plans = [(figure, tiers.plan(figure, chosen)) for figure in tiers.having(catalog.select(figures), chosen)]
     if json:
         out.emit_json("points", [_point(figure, one) for figure, found in plans for one in found.points])
         return

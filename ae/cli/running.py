@@ -38,7 +38,11 @@ def run(
 
     how = options(tier, full=full, series=series or (), again=again)
     deadline = time.monotonic() + _seconds(budget) if budget else None
-    chosen = catalog.select(figures)
+    asked = catalog.select(figures)
+    chosen = tiers.having(asked, how)
+    for figure in asked:
+        if figure not in chosen:
+            out.emit(f"{figure.id} is left out: it has no tier {tier}, only {', '.join(figure.tiers)}")
     _two_stage_interrupt()
     results, errors, begun = [], [], True
     for figure in chosen:

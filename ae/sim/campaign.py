@@ -83,7 +83,7 @@ def rows_of(figure: Figure) -> list[Row]:
 
 def _row(figure: Figure, slot: Slot, attempt: Attempt) -> Row:
     records = read(attempt.path / "requests.jsonl")
-    slo = slot.panel.slo
+    slo, metric = slot.panel.slo, figure.metric_of(slot.panel)
     targets = metrics.Targets(slo.paper_normalized, slo.paper_ttft)
     return Row(
         panel=slot.panel.name,
@@ -91,10 +91,10 @@ def _row(figure: Figure, slot: Slot, attempt: Attempt) -> Row:
         x=slot.at.x,
         rate=slot.at.rate,
         trial=slot.trial,
-        value=metrics.metric(figure.metric, records, targets),
+        value=metrics.metric(metric, records, targets, part=slot.series.part),
         requests=len(records),
         failed=sum(record.status != "ok" for record in records),
-        slo=slo.share if figure.metric == "slo_attainment" else slo.paper_normalized,
+        slo=slo.share if metric == "slo_attainment" else slo.paper_normalized,
     )
 
 

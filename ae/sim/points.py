@@ -100,7 +100,7 @@ def slots(figure: Figure, grid: GridName) -> list[Slot]:
         if trial < scene.trials
         for at in scene.at
         if at.quick or grid == "full"
-        for series in figure.series
+        for series in figure.series_of(panel)
     ]
 
 
