@@ -109,13 +109,14 @@ class Agreement:
     machine: str
 
 
-def agreement(figures: Sequence[Figure]) -> Agreement:
-    """Simulate every finished smoke point of `figures`. Raises PrerequisiteError when there is none."""
+def agreement(figures: Sequence[Figure], tell: Callable[[str], None]) -> Agreement:
+    """Simulate every finished smoke point of `figures`; `tell` hears how many. Raises PrerequisiteError when there is none."""
     found = [pair for figure in figures if not figure.shares for pair in _finished(figure)]
     points = [point for point, usable in found if usable]
     if not points:
         names = " ".join(figure.id for figure in figures)
         raise PrerequisiteError("There is no valid smoke point to compare with.", f"Measure some: ae run {names}.")
+    tell(f"simulating {len(points)} points")
     pairs = tuple(_each(_pair, list(zip(points, _hosts(points), strict=True))))
     machine = _manifest(points[0].folder)["machine"]
     return Agreement(pairs, len(found) - len(points), f"{machine['cpu']}, {machine['cores']} cores")
@@ -167,10 +168,10 @@ def _usable(attempt: Path) -> bool:
 
 def _point(figure: Figure, slot: Slot, attempt: Path) -> Point:
     unit = _manifest(attempt)["calibration"]["slo_iteration"]
-    targets = outputs.targets(slot.panel, unit)
-    slo = slot.panel.slo.share if figure.metric == "slo_attainment" else targets.normalized or 0.0
+    targets, metric = outputs.targets(slot.panel, unit), figure.metric_of(slot.panel)
+    slo = slot.panel.slo.share if metric == "slo_attainment" else targets.normalized or 0.0
     place = figure.id, slot.panel.name, slot.series.name, slot.load, slot.trial
-    return Point(*place, attempt, figure.metric, targets, slo)
+    return Point(*place, attempt, metric, targets, slo)
 
 
 def _manifest(attempt: Path) -> dict[str, Any]:

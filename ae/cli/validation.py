@@ -66,7 +66,7 @@ def _published(*, points: bool, write: bool, json: bool) -> None:
 def _measured(names: list[str], *, points: bool, write: bool, json: bool) -> None:
     from ae import agreement, agreement_page, catalog
 
-    found = agreement.agreement(catalog.select(names))
+    found = agreement.agreement(catalog.select(names), (lambda _: None) if json else out.emit)
     if json:
         places = [asdict(spot) for spot in agreement.spots(found.pairs)]
         series = [asdict(line) for line in agreement.lines(found.pairs)]

@@ -109,7 +109,7 @@ def results(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_simulation_of_a_modeled_run_is_that_run(results: Path, figure: Figure) -> None:
-    found = agreement.agreement([figure])
+    found = agreement.agreement([figure], print)
     for one in found.pairs:
         assert astuple(one.host) == pytest.approx(astuple(HOST), abs=10)
     assert (len(found.pairs), found.left_out, found.machine) == (12, 0, "made up, 2 cores")
@@ -123,7 +123,7 @@ def test_a_point_that_was_slower_than_its_profile_shows(results: Path, figure: F
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         slow = [row if row["warmup"] else {**row, "end": 2 * row["end"] - row["scheduled"]} for row in rows]
         file.write_text("".join(json.dumps(row) + "\n" for row in slow))
-    by_series = {line.series: line for line in agreement.lines(agreement.agreement([figure]).pairs)}
+    by_series = {line.series: line for line in agreement.lines(agreement.agreement([figure], print).pairs)}
     low, *rest = by_series["fcfs"].latency
     assert low is not None
     assert low.value == pytest.approx(0.5)
@@ -131,7 +131,7 @@ def test_a_point_that_was_slower_than_its_profile_shows(results: Path, figure: F
     other = by_series["skip-join"].latency[0]
     assert other is not None
     assert other.value == pytest.approx(1.0)
-    inside = {(spot.series, spot.inside) for spot in agreement.spots(agreement.agreement([figure]).pairs)}
+    inside = {(spot.series, spot.inside) for spot in agreement.spots(agreement.agreement([figure], print).pairs)}
     assert ("skip-join", True) in inside
     assert ("fcfs", False) in inside
 
@@ -142,7 +142,7 @@ def test_invalid_and_unfinished_points_are_left_out(results: Path, figure: Figur
         '{"valid": false, "checks": [{"code": "c", "ok": false, "found": "", "wanted": ""}]}'
     )
     (two / "DONE").unlink()
-    found = agreement.agreement([figure])
+    found = agreement.agreement([figure], print)
     assert (len(found.pairs), found.left_out) == (10, 1)
 
 
@@ -169,13 +169,14 @@ def test_the_command_prints_and_the_page_says_it(
 ) -> None:
     assert execute(["validate", "--smoke", "figure1", "--points"]) == 0
     text = capsys.readouterr().out
+    assert text.startswith("simulating 12 points\n")
     assert "Load <= 0.7, latency: 4 of 4 within 10%, median error 0.0 %." in text
     assert "0.150 [0.150, 0.150] to every pass, 0.300 [0.300, 0.300] more to one with prompts" in text
     assert execute(["validate", "--smoke", "--json"]) == 0
     value = json.loads(capsys.readouterr().out)["agreement"]
     assert [row["turn"] for row in value["serving_ns"]] == 3 * [HOST.turn]
     assert len(value["places"]) == 4
-    part = agreement_page.part_b(agreement.agreement([figure]))
+    part = agreement_page.part_b(agreement.agreement([figure], print))
     page = (ROOT / "docs" / "fidelity.md").read_text()
     new = agreement_page.replaced(page, part)
     assert "Measured on made up, 2 cores." in new
