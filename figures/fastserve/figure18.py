@@ -26,7 +26,7 @@ LIMITS: dict[str, Scalar] = {"max_batch": 16, "max_tokens": 2048, "max_model_len
 SHAREGPT_RATES = At.each(
     {0.1: 20, 0.2: 50, 0.5: 100, 1: 200, 1.5: 300, 1.75: 350, 2: 400, 2.25: 400, 2.5: 400, 3: 400, 4: 400,
      4.5: 400, 5: 400, 5.5: 400, 6: 400, 10: 400},
-    quick=(1, 2, 3, 5),
+    quick=(2.25, 2.5, 3, 5),
 )  # fmt: skip
 SHAREGPT = Scene(
     "opt-13b",
@@ -39,7 +39,7 @@ SHAREGPT = Scene(
 ALPACA_RATES = At.each(
     {1: 100, 3: 300, 5: 300, 8: 300, 11: 300, 11.5: 300, 12: 300, 13: 300, 14: 300, 15: 300, 17: 340, 20: 400,
      30: 600, 40: 800},
-    quick=(5, 11, 15, 20),
+    quick=(8, 11, 13, 17),
 )  # fmt: skip
 ALPACA = Scene(
     "opt-13b",
