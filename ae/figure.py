@@ -54,7 +54,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """One x of a simulated panel: requests/s and how many of them, as the paper has it (0: a constant time).
+    """One x of a simulated panel: requests/s and how many of them, as the paper has it.
 
     `workload` replaces the panel's. `quick`: part of the quick grid too.
     """

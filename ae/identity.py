@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ae import manifest, places
 from ae.codehash import ModuleHash, closure
+from ae.store import canonical
 from systems.core import variant
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ def engine_settings(engine: EngineConfig) -> list[Setting]:
     out += [Setting("policy", entry.policy), Setting("oracle", entry.oracle)]
     out += [Setting(f"policy.{k}", v) for k, v in {**entry.settings, **engine.settings}.items()]
     return out
+
+
+def key_of(settings: Sequence[Setting], code: Sequence[ModuleHash]) -> str:
+    """Hex SHA-256 of everything that decides a result: the key of a point, measured or simulated."""
+    return hashlib.sha256(canonical({"settings": dict(settings), "code": dict(code)}).encode()).hexdigest()
 
 
 def differences(old: Path, code: Sequence[ModuleHash], settings: Sequence[Setting]) -> list[str]:

@@ -7,7 +7,6 @@ the same points, and so have figures that share them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING
 from ae import identity
 from ae.identity import Setting
 from ae.load.schedule import Load, Schedule, draw
-from ae.store import canonical
 from ae.validity import SAMPLES
 from systems.core import variant
 from systems.core.config import EngineConfig
@@ -57,8 +55,7 @@ class Point:
     @cached_property
     def key(self) -> str:
         """Hex SHA-256 of the settings and the code."""
-        value = {"settings": dict(self.settings), "code": dict(self.code)}
-        return hashlib.sha256(canonical(value).encode()).hexdigest()
+        return identity.key_of(self.settings, self.code)
 
     def to_json(self) -> str:
         """The contents of `resolved.json`."""

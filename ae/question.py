@@ -13,7 +13,7 @@ from ae.load import workload as lengths
 from ae.load.schedule import Load, plain
 from ae.points import FIRST_SEED, overridden
 from ae.reasons import Given
-from ae.sim.points import SYNTHETIC
+from ae.sim.points import LIMITS, SYNTHETIC  # LIMITS: what every engine has; all else is a policy's
 from ae.store import canonical
 from systems.core import policy, variant
 from systems.core.config import EngineConfig
@@ -36,8 +36,6 @@ COLORS: tuple[Color, ...] = get_args(Color)
 MARKERS: tuple[Marker, ...] = get_args(Marker)
 LATENCY, RATE = "mean latency, ms per output token", "arrival rate (requests/s)"
 POOL = "try/all"  # all what-ifs share their points, so that a wider range runs only what is new
-# What every engine has; all else that can be set is a policy's.
-LIMITS = ("max_batch", "max_tokens", "max_model_len", "max_queue", "page_tokens", "device_pages", "host_pages")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ HOST_SHARE = 2.0  # host pool in device pools, where nothing says how large it i
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The records, ordered by id, the engine's counters, and the peaks of both pools in pages."""
+    """The records, ordered by id, the engine's counters by name (times in ns, sizes in bytes), and how large both pools were."""
 
     records: list[Record]
     counters: dict[str, int]

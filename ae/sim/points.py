@@ -25,11 +25,11 @@ from systems.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ae.codehash import ModuleHash
-    from ae.figure import Figure, GridName, Scene
+    from ae.figure import Figure, GridName
 
 SYNTHETIC = "synthetic"
 _SCHEMA = 1
-_LIMITS = ("max_batch", "max_tokens", "max_model_len", "max_queue", "page_tokens", "device_pages", "host_pages")
+LIMITS = ("max_batch", "max_tokens", "max_model_len", "max_queue", "page_tokens", "device_pages", "host_pages")
 
 
 class Slot(NamedTuple):
@@ -49,7 +49,10 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """All that one simulation needs, as values that can be sent to another process. `pages` 0: what fits."""
+    """All that one simulation needs, as values that can be sent to another process.
+
+    `rate` is in requests/s; device or host pages of 0 in `engine` mean what fits (`ae.sim.one.memory_of`).
+    """
 
     hardware: Hardware
     engine: EngineConfig
@@ -71,8 +74,7 @@ class Point:
     @cached_property
     def key(self) -> str:
         """Hex SHA-256 of the settings and the code."""
-        value = {"settings": dict(self.settings), "code": dict(self.code)}
-        return hashlib.sha256(canonical(value).encode()).hexdigest()
+        return identity.key_of(self.settings, self.code)
 
     def to_json(self) -> str:
         """The contents of `resolved.json`."""
@@ -108,7 +110,7 @@ def resolve(slot: Slot) -> Point:
     """The point of `slot`. Raises UsageError for a model, GPU, setting or variant that does not exist or fit."""
     job = _job(slot)
     entry = variant.find(slot.series.variant)
-    limits = {name: getattr(job.engine, name) for name in _LIMITS}
+    limits = {name: getattr(job.engine, name) for name in LIMITS}
     values: dict[str, Any] = {
         **{f"hardware.{k}": v for k, v in asdict(job.hardware).items() if not isinstance(v, dict)},
         "overhead": canonical(asdict(job.hardware.overhead)) if job.hardware.overhead else "",
@@ -130,19 +132,11 @@ def resolve(slot: Slot) -> Point:
 def _job(slot: Slot) -> Job:
     scene, series = slot.panel.scene, slot.series
     assert scene is not None
-    base = EngineConfig(model=SYNTHETIC, variant=series.variant, settings=dict(series.settings), **_pages(scene))
+    base = EngineConfig(model=SYNTHETIC, variant=series.variant, settings=dict(series.settings))
     engine = overridden(base, {**scene.engine, **scene.series.get(series.name, series.engine)}, slot.readable)
     hardware = Hardware(scene.model, scene.gpu, scene.tp, scene.pp, engine=series.costs, page_tokens=engine.page_tokens)
     at = slot.at
     return Job(hardware, engine, at.workload or scene.workload, at.rate, at.requests, FIRST_SEED + slot.trial)
-
-
-def _pages(scene: Scene) -> dict[str, Any]:
-    return (
-        {"device_pages": 0, "host_pages": 0}
-        | {"page_tokens": 16}
-        | {name: value for name, value in scene.engine.items() if name in _LIMITS}
-    )
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ae import manifest
+from ae.figure import EXECUTORS
 from ae.sim.one import simulate
 from ae.store import PointStore
 from systems.core.errors import AeError
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from ae.sim.points import Point
 
-EXECUTOR = "synthetic + modeled clock"
 _LOOK = 0.5  # s between looks at the parent
 
 
@@ -55,7 +55,7 @@ def _manifest(point: Point, figure: str, started: str, begun: float, counters: d
         point=point.slot.readable,
         figure=figure,
         tier="sim",
-        executor=EXECUTOR,
+        executor=EXECUTORS["sim"],
         started=started,
         ended=manifest.utc(),
         seconds=round(time.monotonic() - begun, 3),

@@ -8,7 +8,7 @@ import pytest
 
 from ae.figure import Workload
 from ae.load.schedule import Load, plain
-from ae.question import LIMITS, Question, figure_of, rates, stage
+from ae.question import Question, figure_of, rates, stage
 from ae.sim import points
 from systems.core.cost.named import Hardware, machine
 from systems.core.errors import UsageError
@@ -137,10 +137,6 @@ def test_every_part_of_a_question_makes_another_figure() -> None:
         replace(plain_one, costs="ideal"),
     ]
     assert len({figure_of(stage(one)).id for one in (plain_one, *others)}) == 1 + len(others)
-
-
-def test_what_can_be_set_of_every_engine_is_what_decides_a_simulated_point() -> None:
-    assert set(LIMITS) == set(points._LIMITS)
 
 
 def test_the_figure_says_what_was_asked() -> None:
